@@ -1,0 +1,176 @@
+package layer
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// owners returns the owner of everything below top.
+func owners(t *testing.T, top string) map[string][2]int {
+	t.Helper()
+	got := map[string][2]int{}
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == top {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel(top, path)
+		stat := info.Sys().(*syscall.Stat_t)
+		got[name] = [2]int{int(stat.Uid), int(stat.Gid)}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func capability(t *testing.T, path string) string {
+	t.Helper()
+	value := make([]byte, 100)
+	n, err := unix.Getxattr(path, "security.capability", value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(value[:n])
+}
+
+func whiteoutDevice(t *testing.T, path string) {
+	t.Helper()
+	if err := unix.Mknod(path, unix.S_IFCHR, 0); err != nil {
+		t.Skipf("this machine lets nobody make whiteouts: %v", err)
+	}
+}
+
+func setAttribute(t *testing.T, path, name, value string) {
+	t.Helper()
+	if err := unix.Setxattr(path, name, []byte(value), 0); err != nil {
+		t.Skipf("this file system has no attributes: %v", err)
+	}
+}
+
+func names(t *testing.T, dir string, read func(string) func(func(Entry, error) bool)) []string {
+	t.Helper()
+	var got []string
+	for e, err := range read(dir) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.Mode.String()+" "+e.Name)
+	}
+	return got
+}
+
+func TestFromOverlayReadsWhiteoutsAndOpaqueDirectories(t *testing.T) {
+	upper := t.TempDir()
+	populate(t, upper, "!first=x", "a/new=x", "b/.hidden=x", "b/deep/new=x", "c/new=x", "d/new=x", "z=-> a")
+	for _, name := range []string{"gone", "a/gone", "b/-gone", "b/old"} {
+		whiteoutDevice(t, filepath.Join(upper, name))
+	}
+	setAttribute(t, filepath.Join(upper, "b"), "user.overlay.opaque", "y")
+	setAttribute(t, filepath.Join(upper, "d"), "user.overlay.opaque", "x") // no opaque directory
+	want := []string{
+		"---------- .wh.gone", "-rw-r--r-- !first", "drwxr-xr-x a", "---------- a/.wh.gone", "-rw-r--r-- a/new",
+		"drwxr-xr-x b", "---------- b/.wh.-gone", "---------- b/.wh..wh..opq", "---------- b/.wh.old", "-rw-r--r-- b/.hidden",
+		"drwxr-xr-x b/deep", "-rw-r--r-- b/deep/new", "drwxr-xr-x c", "-rw-r--r-- c/new", "drwxr-xr-x d", "-rw-r--r-- d/new", "Lrwxrwxrwx z",
+	}
+	if os.Geteuid() == 0 {
+		setAttribute(t, filepath.Join(upper, "c"), "trusted.overlay.opaque", "y")
+		want = append(want[:13], append([]string{"---------- c/.wh..wh..opq"}, want[13:]...)...)
+	}
+	if diff := cmp.Diff(want, names(t, upper, func(d string) func(func(Entry, error) bool) { return FromOverlay(d) })); diff != "" {
+		t.Error(diff)
+	}
+
+	// And back: applied on what is below, the deleted is gone and the rest is there.
+	raw, _ := mustWrite(t, Options{}, FromOverlay(upper))
+	merged := t.TempDir()
+	populate(t, merged, "gone/x=old", "a/gone=old", "a/kept=old", "b/deep/old=old", "b/other=old", "d/kept=old")
+	if err := extract(t, merged, raw); err != nil {
+		t.Fatal(err)
+	}
+	got := snapshot(t, merged)
+	for name := range got {
+		if strings.Contains(got[name], "old") != strings.HasSuffix(name, "kept") {
+			t.Errorf("%s: %s", name, got[name])
+		}
+	}
+	if got["a/kept"] == "" || got["d/kept"] == "" || got["b/deep/new"] == "" {
+		t.Errorf("missing files: %v", got)
+	}
+}
+
+func TestFromOverlayKeepsOwners(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: nobody else may change owners")
+	}
+	upper := t.TempDir()
+	populate(t, upper, "a=x")
+	if err := os.Chown(filepath.Join(upper, "a"), 12, 34); err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range FromOverlay(upper) {
+		if err != nil || e.UID != 12 || e.GID != 34 {
+			t.Errorf("%+v, %v", e, err)
+		}
+	}
+	for e, err := range FromDir(upper) {
+		if err != nil || e.UID != 0 || e.GID != 0 {
+			t.Errorf("%+v, %v", e, err)
+		}
+	}
+}
+
+func TestFromOverlayRefuses(t *testing.T) {
+	tests := map[string]struct {
+		make func(t *testing.T, path string)
+		want string
+	}{
+		"a socket": {func(t *testing.T, path string) { mknod(t, path, unix.S_IFSOCK) }, "a/it: a socket cannot go into a layer"},
+		"a pipe":   {func(t *testing.T, path string) { mknod(t, path, unix.S_IFIFO) }, "a/it: a named pipe cannot"},
+		"a moved directory": {func(t *testing.T, path string) {
+			populate(t, filepath.Dir(path), "it/")
+			setAttribute(t, path, "user.overlay.redirect", "/elsewhere")
+		}, "redirect_dir=off"},
+		"a file without its content": {func(t *testing.T, path string) {
+			populate(t, filepath.Dir(path), "it=x")
+			setAttribute(t, path, "user.overlay.metacopy", "")
+		}, "metacopy=off"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			upper := t.TempDir()
+			populate(t, upper, "a/")
+			test.make(t, filepath.Join(upper, "a/it"))
+			err := lastError(FromOverlay(upper))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func mknod(t *testing.T, path string, mode uint32) {
+	t.Helper()
+	if err := unix.Mknod(path, mode|0o600, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFromDirRefusesADevice(t *testing.T) {
+	top := t.TempDir()
+	whiteoutDevice(t, filepath.Join(top, "null"))
+	if err := lastError(FromDir(top)); err == nil || !strings.Contains(err.Error(), "null: a device cannot") {
+		t.Errorf("error %v", err)
+	}
+}

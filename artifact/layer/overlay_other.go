@@ -1,0 +1,15 @@
+//go:build !linux
+
+package layer
+
+import (
+	"errors"
+	"iter"
+)
+
+// FromOverlay yields an error: only Linux has overlay mounts.
+func FromOverlay(string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		yield(Entry{}, errors.New("read overlay: only Linux has overlay mounts: build on Linux"))
+	}
+}
