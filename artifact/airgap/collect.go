@@ -1,0 +1,189 @@
+package airgap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/layer"
+)
+
+// defaultJobs is the number of images or layers that are worked on at a time.
+const defaultJobs = 4
+
+// Options says where Collect reads and writes. Source, Store and Platform are
+// required.
+type Options struct {
+	Source     artifact.Source    // where the container images are
+	Store      *artifact.Store    // where the layers go
+	Platform   v1.Platform        // of the cluster image
+	Jobs       int                // images or layers at a time; 0 means 4
+	Have       func(v1.Hash) bool // blobs that the base image carries; nil: none
+	BaseIndex  []byte             // images/index.json of the base image, whose other entries are kept; nil: none
+	BaseLayers int                // layers that the cluster image has besides
+	// Created is the time of the entries of the last layer, which holds the
+	// index. Layers of blobs follow from the blobs alone: theirs is the Unix epoch.
+	Created time.Time
+	Observe func(artifact.Event) // called one event at a time, from any goroutine; may be nil
+}
+
+// Layer is a layer of a cluster image that holds a part of images/.
+type Layer struct {
+	Blob  layer.Blob
+	Blobs []v1.Hash // the blobs inside; none for the layer of the index
+}
+
+// Set is the images/ directory of a cluster image as layers.
+type Set struct {
+	Layers []Layer // in the order in which the cluster image lists them; none when the base image has it all
+	Index  v1.Hash // digest of images/index.json
+}
+
+// MissingError lists every image that could not be had.
+type MissingError struct {
+	Missing []Missing
+}
+
+// Missing is one image that could not be had, and why.
+type Missing struct {
+	Ref   artifact.Reference
+	Where []string // every file:line that asks for it
+	Err   error    // names the image
+}
+
+func (e *MissingError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of the images cannot be collected:", len(e.Missing))
+	for _, m := range e.Missing {
+		fmt.Fprintf(&b, "\n  %s: %v", strings.Join(m.Where, ", "), m.Err)
+	}
+	b.WriteString("\ncorrect these lines, or make the images available where they are looked for")
+	return b.String()
+}
+
+// Unwrap returns the causes.
+func (e *MissingError) Unwrap() []error {
+	errs := make([]error, len(e.Missing))
+	for i, m := range e.Missing {
+		errs[i] = m.Err
+	}
+	return errs
+}
+
+// Collect packs images into layers, which it leaves in o.Store. A blob is
+// fetched once, whichever images share it, and not at all when the base image
+// carries it or an earlier Collect packed it. When images cannot be had, the
+// error is a *MissingError that lists all of them. Layers stay in the store
+// only as long as somebody holds or tags them, see [artifact.Store.Hold].
+func Collect(ctx context.Context, images []Image, o Options) (*Set, error) {
+	if o.Jobs <= 0 {
+		o.Jobs = defaultJobs
+	}
+	o.Observe = serialized(o.Observe)
+	wanted, err := merge(images, o.Platform)
+	if err != nil {
+		return nil, err
+	}
+	found, err := resolveAll(ctx, wanted, o)
+	if err != nil {
+		return nil, fmt.Errorf("collect images: %w", err)
+	}
+	index, err := formatIndex(found, o.BaseIndex)
+	if err != nil {
+		return nil, fmt.Errorf("collect images: %w", err)
+	}
+	set, err := pack(ctx, found, index, o)
+	if err != nil {
+		return nil, fmt.Errorf("collect images: %w", err)
+	}
+	return set, nil
+}
+
+// serialized returns an observer that gets one event at a time.
+func serialized(observe func(artifact.Event)) func(artifact.Event) {
+	if observe == nil {
+		return func(artifact.Event) {}
+	}
+	var mu sync.Mutex
+	return func(e artifact.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		observe(e)
+	}
+}
+
+// request is an image that is asked for, with everybody who asks.
+type request struct {
+	ref      artifact.Reference
+	platform v1.Platform
+	where    []string
+}
+
+// merge makes one request of all images of one name, in the order of the first
+// of each. Lines that ask for one name on several platforms are alternatives:
+// the platform of the cluster image is taken.
+func merge(images []Image, platform v1.Platform) ([]*request, error) {
+	var order []*request
+	byRef := map[artifact.Reference]*request{}
+	var bad []error
+	for _, img := range images {
+		want := platform
+		if img.Platform != nil {
+			want = *img.Platform
+		}
+		r, known := byRef[img.Ref]
+		switch {
+		case !known:
+			r = &request{ref: img.Ref, platform: want}
+			byRef[img.Ref] = r
+			order = append(order, r)
+		case r.platform.Equals(want):
+		case want.Equals(platform):
+			r.platform = want
+		case !r.platform.Equals(platform):
+			bad = append(bad, fmt.Errorf("%s: %s is asked for on %s, but on %s by %s: a tree holds one of them",
+				img.Where, img.Ref.Familiar(), want, r.platform, r.where[0]))
+		}
+		r.where = append(r.where, img.Where)
+	}
+	return order, errors.Join(bad...)
+}
+
+// resolveAll looks every request up, several at a time.
+func resolveAll(ctx context.Context, wanted []*request, o Options) ([]*resolved, error) {
+	docs := &documents{src: o.Source, packed: packed{o.Store}, tops: map[v1.Hash]v1.Descriptor{}}
+	found := make([]*resolved, len(wanted))
+	errs := make([]error, len(wanted))
+	var g errgroup.Group
+	g.SetLimit(o.Jobs)
+	for i, r := range wanted {
+		g.Go(func() error {
+			if errs[i] = ctx.Err(); errs[i] == nil {
+				found[i], errs[i] = resolve(ctx, docs, r, o)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in errs
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var missing []Missing
+	for i, err := range errs {
+		if err != nil {
+			missing = append(missing, Missing{Ref: wanted[i].ref, Where: slices.Compact(wanted[i].where), Err: err})
+		}
+	}
+	if len(missing) > 0 {
+		return nil, &MissingError{Missing: missing}
+	}
+	return found, nil
+}
