@@ -1,0 +1,94 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap"
+)
+
+// imagesIndex is the index of the container images in a cluster image.
+const imagesIndex = "images/index.json"
+
+// baseStep collects the container images that the tree so far names.
+type baseStep struct {
+	from
+	platform *v1.Platform // nil: that of the image
+	list     string       // the only list to read; empty: all usual ones
+	none     bool
+}
+
+func (s *baseStep) do(ctx context.Context, b *building, later int) error {
+	b.based = true
+	if s.none {
+		b.image.addHistory(s.Instruction.String(), b.Created, true)
+		return nil
+	}
+	before := len(b.image.layers)
+	if err := s.collect(ctx, b, later+1); err != nil {
+		return err
+	}
+	if len(b.image.layers) == before {
+		b.image.addHistory(s.Instruction.String(), b.Created, true)
+	}
+	return nil
+}
+
+// collect adds the layers of the container images; none when the tree names none. The image gets at most later
+// layers afterwards.
+func (s *baseStep) collect(ctx context.Context, b *building, later int) error {
+	tree := treeFS{b.image.tree}
+	images, err := s.find(tree)
+	if err != nil || len(images) == 0 {
+		return err
+	}
+	if b.Source == nil {
+		return errors.New("the tree names container images, and there is no registry to ask for them: write BASE none to build without")
+	}
+	index, err := fs.ReadFile(tree, imagesIndex)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	platform := b.platform
+	if s.platform != nil {
+		platform = *s.platform
+	}
+	set, err := airgap.Collect(ctx, images, airgap.Options{
+		Source: b.Source, Store: b.Store, Platform: platform, Jobs: b.Jobs, Observe: b.Observe, Created: b.Created,
+		BaseIndex: index, BaseLayers: len(b.image.layers) + later,
+		Have: func(h v1.Hash) bool { return b.image.tree.node("images/blobs/"+h.Algorithm+"/"+h.Hex) != nil },
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range set.Layers {
+		d := l.Blob.Descriptor()
+		entries, err := viewLayer(ctx, b.Store, d)
+		if err != nil {
+			return err
+		}
+		b.image.add(recordOf(l.Blob), entries, artifact.HistoryBase, b.Created)
+	}
+	return nil
+}
+
+func (s *baseStep) find(tree treeFS) ([]airgap.Image, error) {
+	if s.list == "" {
+		return airgap.Find(tree)
+	}
+	f, err := tree.Open(s.list)
+	if err != nil {
+		return nil, fmt.Errorf("--list: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("--list: %s is a directory", s.list)
+	}
+	return airgap.ParseList(s.list, io.Reader(f))
+}

@@ -1,0 +1,272 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/builder/sandbox"
+)
+
+// runOptions returns Options for a Kubefile with RUN, for this machine.
+func runOptions(t *testing.T, text string, files map[string]string) Options {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("RUN needs Linux")
+	}
+	o := options(t, text, files)
+	o.Platform = &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	return o
+}
+
+func TestRunChangesTheTreeSoFar(t *testing.T) {
+	var log bytes.Buffer
+	o := runOptions(t, `FROM scratch
+COPY . .
+ARG who=world
+ENV GREETING="hello $who"
+RUN cat etc/a; echo $GREETING $who $ARCH > etc/b; rm etc/gone; rm -r dir; mkdir dir; echo new > dir/new
+WORKDIR /etc
+RUN ["sh", "-c", "pwd; echo c > c; touch ../dir/.x; rm ../dir/.x"]
+RUN <<EOF
+cat b
+echo d > d
+EOF
+RUN cat > e <<x && echo done
+$GREETING
+x
+RUN touch /tmp/nothing || true
+`, map[string]string{"etc/a": "content of a\n", "etc/gone": "", "dir/old": "", "dir/older": ""})
+	o.Log = &log
+	b := build(t, o)
+	want := map[string]string{
+		"dir/": "", "dir/new": "new\n", "etc/": "", "etc/a": "content of a\n", "etc/b": "hello world world " + runtime.GOARCH + "\n",
+		"etc/c": "c\n", "etc/d": "d\n", "etc/e": "hello world\n",
+	}
+	if diff := cmp.Diff(want, b.files(t)); diff != "" {
+		t.Error(diff)
+	}
+	for _, said := range []string{"content of a\n", "/rootfs/etc\n", "hello world world", "done\n"} {
+		if !strings.Contains(log.String(), said) {
+			t.Errorf("the log lacks %q:\n%s", said, &log)
+		}
+	}
+	last := b.config.History[len(b.config.History)-1]
+	if !last.EmptyLayer || last.CreatedBy != "RUN /bin/sh -c touch /tmp/nothing || true" {
+		t.Errorf("history of a RUN that changed nothing: %+v", last)
+	}
+	if diff := cmp.Diff([]string{"etc", "etc/c"}, layerNames(t, o, b, 2)); diff != "" {
+		t.Errorf("the second RUN's layer: %s", diff)
+	}
+	log.Reset()
+	if again := build(t, o); again.desc.Digest != b.desc.Digest || log.Len() > 0 {
+		t.Errorf("a second build ran commands: %s", &log)
+	}
+	leftovers(t, o)
+}
+
+// layerNames lists the entries of layer n of an image.
+func layerNames(t *testing.T, o Options, b built, n int) []string {
+	t.Helper()
+	entries, err := viewLayer(t.Context(), o.Store, b.manifest.Layers[n])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+// leftovers fails when temporary directories are left beside the store.
+func leftovers(t *testing.T, o Options) {
+	t.Helper()
+	left, err := filepath.Glob(filepath.Join(o.Store.Root(), "trees", temporaryPrefix+"*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestRunSeesWhiteoutsOfTheBase(t *testing.T) {
+	o := runOptions(t, "FROM scratch\nCOPY . .\nRUN rm gone; rm -r opaque; mkdir opaque; echo x > opaque/new\n",
+		map[string]string{"gone": "", "opaque/old": "", "keep": ""})
+	build(t, o)
+	var log bytes.Buffer
+	o2 := runOptions(t, "FROM test:1\nRUN ls; ls opaque; echo y > opaque/more\n", nil)
+	o2.Store, o2.Log = o.Store, &log
+	b := build(t, o2)
+	if log.String() != "bin\netc\nkeep\nopaque\nnew\n" {
+		t.Errorf("the command saw\n%s", &log)
+	}
+	if diff := cmp.Diff([]string{"keep", "opaque/more", "opaque/new"}, b.names(t)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRunFailsWithItsPosition(t *testing.T) {
+	o := runOptions(t, "FROM scratch\nCOPY f /\n\nRUN echo said; exit 3\nCOPY f /g\n", map[string]string{"f": ""})
+	var log bytes.Buffer
+	o.Log = &log
+	got := failing(t, o)
+	if got != "Kubefile:4:1: RUN echo said; exit 3: exit code 3" || log.String() != "said\n" {
+		t.Errorf("error %q, log %q", got, &log)
+	}
+	leftovers(t, o)
+}
+
+func TestCancelledRunLeavesNothing(t *testing.T) {
+	o := runOptions(t, "FROM scratch\nRUN echo up; sleep 60\n", nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o.Log = writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
+	_, err := Build(ctx, o)
+	if errors.Is(err, sandbox.ErrRefused) {
+		t.Skipf("THIS KERNEL FORBIDS THE SANDBOX, NOTHING WAS TESTED: %v", err)
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	leftovers(t, o)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestRunWithoutMainBinaryNamesTheLine(t *testing.T) {
+	for _, text := range []string{
+		"FROM scratch\nLABEL io.sealrt.distro=k3s\nRUN true\n",
+		"FROM scratch\nCOPY f /\nRUN curl -sf https://127.0.0.1:1/ | INSTALL_K3S_VERSION=v1.25.3 sh -\n",
+	} {
+		got := failing(t, runOptions(t, text, map[string]string{"f": ""}))
+		if !strings.HasPrefix(got, "Kubefile:3:1: RUN ") || !strings.Contains(got, "the image is to boot k3s, but has no bin/k3s") {
+			t.Errorf("error %s", got)
+		}
+	}
+}
+
+func TestRunInATreeOfAnotherUserIsRefused(t *testing.T) {
+	o := runOptions(t, "FROM scratch\nCOPY f /\n", map[string]string{"f": ""})
+	p := planner{building: &building{Options: o, file: "Kubefile"}, user: "1000:1000"}
+	run := parse(t, "FROM scratch\nRUN true\n").Stages[0].Instructions[0]
+	if _, err := p.step(run); err == nil || !strings.Contains(err.Error(), "runs as user 1000:1000") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestBuildRemovesWhatADeadOneLeft(t *testing.T) {
+	o := options(t, "FROM scratch\nCOPY f /\n", map[string]string{"f": ""})
+	if err := os.MkdirAll(filepath.Join(o.Store.Root(), "trees", temporaryPrefix+"dead", "upper"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	build(t, o)
+	leftovers(t, o)
+}
+
+// A directory that is made and not yet locked looks like that of a dead process.
+func TestTemporaryTreesOutliveBuildsBesideThem(t *testing.T) {
+	s := newStore(t)
+	trees, err := openTrees(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, ended := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+			if err := PruneTrees(s); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for range 2000 {
+		dir, remove, err := trees.temporary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(dir, "upper"), 0o755); err != nil {
+			t.Error(err)
+		}
+		remove()
+	}
+	close(stop)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTreesOfLayersThatAreGoneArePruned(t *testing.T) {
+	o := runOptions(t, "FROM scratch\nCOPY f /\nRUN touch g\n", map[string]string{"f": ""})
+	b := build(t, o)
+	tree := filepath.Join(o.Store.Root(), "trees", b.manifest.Layers[0].Digest.Hex)
+	if _, err := os.Stat(tree); err != nil {
+		t.Fatal(err)
+	}
+	dead := filepath.Join(o.Store.Root(), "trees", temporaryPrefix+"dead", "d")
+	if err := os.MkdirAll(dead, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := PruneTrees(o.Store); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(tree); err != nil {
+		t.Errorf("a tree in use was pruned: %v", err)
+	}
+	leftovers(t, o)
+	if err := o.Store.Untag(t.Context(), o.Tags[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Store.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := PruneTrees(o.Store); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(tree); err == nil {
+		t.Error("the tree of a layer that is gone is still there")
+	}
+	if err := PruneTrees(newStore(t)); err != nil {
+		t.Errorf("a store without trees: %v", err)
+	}
+}
+
+func TestChangedLeavesOutTracesOfCopyingUp(t *testing.T) {
+	upper := t.TempDir()
+	for _, d := range []string{"etc", "etc/deep"} {
+		if err := os.Mkdir(filepath.Join(upper, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(upper, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr := newTree()
+	tr.apply([]layer.Entry{file("etc/deep/x", "")})
+	got, err := changed(tr, upper)
+	if err != nil || len(got) > 0 {
+		t.Errorf("changes %v, %v, want none", got, err)
+	}
+	if err := os.Chmod(filepath.Join(upper, "etc/deep"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	got, err = changed(tr, upper)
+	if err != nil || len(got) != 2 || got[1].Name != "etc/deep" {
+		t.Errorf("changes %v, %v, want the mode of etc/deep and its parent", got, err)
+	}
+}

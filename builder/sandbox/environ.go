@@ -1,0 +1,114 @@
+package sandbox
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"strings"
+)
+
+// caBundle is where Config.CAFile and the machine's authorities appear, in both kinds of root.
+const caBundle = "/dev/sealrt-ca.pem"
+
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// installerEnv makes well-known installers write into the tree rather than onto what they take for the machine.
+func installerEnv() []string {
+	return []string{
+		"INSTALL_K3S_BIN_DIR=" + TreeDir + "/bin",
+		"INSTALL_K3S_SKIP_ENABLE=true",
+		"INSTALL_K3S_SKIP_START=true",
+		"INSTALL_K3S_SYSTEMD_DIR=" + TreeDir + "/etc",
+		"INSTALL_K3S_SELINUX_WARN=true",
+	}
+}
+
+// environ returns the environment of a command: defaults, then what the caller gave. inTree says that the tree is
+// the root file system.
+func environ(given []string, inTree, haveCA bool) []string {
+	env := variables{}
+	env.set("HOME", "/tmp")
+	if inTree {
+		env.set("HOME", "/root")
+	} else {
+		for _, kv := range installerEnv() {
+			env.setPair(kv)
+		}
+	}
+	if haveCA {
+		env.set("SSL_CERT_FILE", caBundle)
+		env.set("CURL_CA_BUNDLE", caBundle)
+	}
+	env.set("PATH", "")
+	for _, kv := range given {
+		env.setPair(kv)
+	}
+	env.set("PATH", searchPath(env.get("PATH"), inTree))
+	return env
+}
+
+// searchPath puts the tree's bin directory first and, in the build sandbox, the machine's tools last, whatever an
+// image's PATH says: that PATH is meant for hosts.
+func searchPath(given string, inTree bool) string {
+	switch {
+	case inTree && given != "":
+		return given
+	case inTree:
+		return systemPath
+	case given != "" && given != systemPath:
+		return TreeDir + "/bin:" + given + ":" + systemPath
+	}
+	return TreeDir + "/bin:" + systemPath
+}
+
+// variables is a list of K=V with one entry a name, in order of first mention.
+type variables []string
+
+func (v *variables) setPair(kv string) {
+	name, value, _ := strings.Cut(kv, "=")
+	v.set(name, value)
+}
+
+func (v *variables) set(name, value string) {
+	for i, kv := range *v {
+		if strings.HasPrefix(kv, name+"=") {
+			(*v)[i] = name + "=" + value
+			return
+		}
+	}
+	*v = append(*v, name+"="+value)
+}
+
+func (v variables) get(name string) string {
+	for _, kv := range v {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// hostLines turns host:ip and host=ip pairs into lines of /etc/hosts.
+func hostLines(pairs []string) (string, error) {
+	var lines strings.Builder
+	for _, pair := range pairs {
+		host, ip, ok := strings.Cut(pair, "=") // the form that IPv6 addresses made common
+		if !ok {
+			host, ip, ok = strings.Cut(pair, ":")
+		}
+		addr, err := netip.ParseAddr(strings.Trim(ip, "[]"))
+		if !ok || host == "" || strings.ContainsAny(host, " \t\n#") || err != nil {
+			return "", fmt.Errorf("add host %q: write it as name:address, such as registry.local:10.0.0.2", pair)
+		}
+		fmt.Fprintf(&lines, "%s\t%s\n", addr, host)
+	}
+	return lines.String(), nil
+}
+
+// workingDir returns where the command starts.
+func workingDir(dir string, inTree bool) string {
+	if inTree {
+		return dir
+	}
+	return path.Join(TreeDir, dir)
+}

@@ -1,0 +1,137 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Main is the sandbox's own half of the program. A program that calls Run calls it first thing in main, and exits
+// with code when handled is true; handled is false when the program was started in the ordinary way.
+func Main() (handled bool, code int) {
+	switch os.Args[0] {
+	case setupName:
+		return true, enter()
+	case initName:
+		return true, supervise(os.Args[1:])
+	}
+	return false, 0
+}
+
+// enter makes the mounts, gives up privileges and becomes the init process. It returns only when that did not work.
+func enter() int {
+	runtime.LockOSThread() // privileges belong to a thread; exec keeps those of the calling one
+	// what the caller was started with, such as a pipe with a password, ends with the exec
+	if err := unix.CloseRange(reportFD+1, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return tell(fmt.Errorf("sandbox: close inherited files (Linux 5.11 or newer): %w", err), false)
+	}
+	lifeline := os.NewFile(lifelineFD, "lifeline")
+	defer runtime.KeepAlive(lifeline) // or the collector closes it under the init process
+	var req request
+	if err := json.NewDecoder(lifeline).Decode(&req); err != nil {
+		return tell(fmt.Errorf("sandbox: read the request: %w", err), false)
+	}
+	env, err := prepare(req)
+	if err != nil {
+		return tell(err, req.Unprivileged)
+	}
+	syscall.Umask(0o022)
+	argv := append([]string{initName}, req.Argv...)
+	return tell(fmt.Errorf("sandbox: become init: %w", syscall.Exec("/proc/self/exe", argv, env)), false)
+}
+
+// prepare does everything between the clone and the exec.
+func prepare(req request) (env []string, err error) {
+	if err := unix.Sethostname([]byte("sealrt")); err != nil {
+		return nil, fmt.Errorf("sandbox: set the host name: %w", err)
+	}
+	if req.Isolated {
+		if err := loopbackUp(); err != nil {
+			return nil, fmt.Errorf("sandbox: %w", err)
+		}
+	}
+	inTree, err := buildRoot(req)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	if err := os.Chdir(workingDir(req.Dir, inTree)); err != nil {
+		return nil, fmt.Errorf("WORKDIR %s: %w", req.Dir, errors.Unwrap(err))
+	}
+	if err := dropPrivileges(); err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	return environ(req.Env, inTree, req.CAFile != ""), nil
+}
+
+// tell sends a report to the caller of Run and returns an exit code.
+func tell(err error, unprivileged bool) int {
+	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENODEV)
+	data, _ := json.Marshal(report{Text: err.Error(), Refused: unprivileged && denied}) // strings and bools marshal
+	if _, err := os.NewFile(reportFD, "report").Write(data); err != nil {
+		return 126
+	}
+	return 125
+}
+
+// supervise is process 1: it starts the command, collects whatever ends, and ends with the command. The kernel then
+// kills what is left in the namespace.
+func supervise(argv []string) int {
+	syscall.CloseOnExec(lifelineFD)
+	syscall.CloseOnExec(reportFD)
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // it ends with the namespace, whose first process this is
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return tell(fmt.Errorf("start %q: %w", argv[0], err), false)
+	}
+	go endWithCaller()
+	if err := syscall.Close(reportFD); err != nil {
+		return 126
+	}
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return 126
+		case pid != cmd.Process.Pid:
+		case status.Signaled():
+			return 128 + int(status.Signal())
+		default:
+			return status.ExitStatus()
+		}
+	}
+}
+
+// endWithCaller backs the parent death signal, which a caller that died very early never arms: the end of the
+// lifeline ends every process of the namespace but this one, which then follows its command.
+func endWithCaller() {
+	_, _ = io.Copy(io.Discard, os.NewFile(lifelineFD, "lifeline")) // ends with the caller, whatever it says
+	_ = unix.Kill(-1, unix.SIGKILL)                                // no process left is as good
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("loopback: %w", err)
+	}
+	return nil
+}

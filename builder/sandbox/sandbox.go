@@ -1,0 +1,102 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+)
+
+// Network says which network a command sees.
+type Network string
+
+const (
+	// NetworkHost is the network of the builder's machine; the zero value means the same.
+	NetworkHost Network = "host"
+	// NetworkNone is a network with nothing but a loopback interface.
+	NetworkNone Network = "none"
+)
+
+// TreeDir is where a tree without a shell is mounted in the build sandbox.
+const TreeDir = "/rootfs"
+
+// ErrRefused means that this machine does not allow sandboxes (no root, and no user namespaces or no overlay in
+// them). Errors that wrap it say what to do.
+var ErrRefused = errors.New("this machine refuses the build sandbox")
+
+// ErrUnsupported means that the operating system has no sandbox at all.
+var ErrUnsupported = errors.New("RUN needs Linux")
+
+// Config is one command and the tree that it works on. All paths are absolute.
+type Config struct {
+	Argv []string // the command; looked up in PATH of the sandbox when it has no slash
+	Env  []string // K=V; wins over the sandbox's own variables, but for PATH, which the sandbox's directories surround
+
+	Lowers []string // directories of the tree so far, top first; may be empty
+	Upper  string   // an existing, empty directory: receives what changed, in the form of an overlayfs upper directory
+	Work   string   // an existing, empty directory on the same file system as Upper; its content is worthless afterwards, and the caller calls Remove for it
+
+	Dir      string   // working directory within the tree; empty is its root
+	Network  Network  // empty is NetworkHost
+	AddHosts []string // host:ip, added to /etc/hosts
+	CAFile   string   // PEM file that well-known tools trust in addition to the machine's authorities; may be empty
+
+	Stdout, Stderr io.Writer // nil discards
+}
+
+// ExitError is a command that ran and said no.
+type ExitError struct {
+	Code int // exit code, 128+n when signal n ended the command
+}
+
+// Error returns "exit code 7".
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// Run runs the command and waits for it. Once ctx ends, the command and all that it started are killed; no process
+// and no mount is left when Run returns. The error is an *ExitError when the command ran and failed, and wraps
+// ErrRefused or ErrUnsupported when there can be no sandbox here.
+func Run(ctx context.Context, c Config) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	return run(ctx, c)
+}
+
+func (c Config) check() error {
+	if len(c.Argv) == 0 || c.Argv[0] == "" {
+		return errors.New("sandbox: no command")
+	}
+	if c.Network != "" && c.Network != NetworkHost && c.Network != NetworkNone {
+		return fmt.Errorf("sandbox: unknown network %q: use host or none", c.Network)
+	}
+	for _, dir := range append([]string{c.Upper, c.Work}, c.Lowers...) {
+		if !path.IsAbs(dir) {
+			return fmt.Errorf("sandbox: directory %q is not absolute", dir)
+		}
+	}
+	_, err := hostLines(c.AddHosts)
+	return err
+}
+
+// request is what the sandbox's first process needs to know: a Config without the writers.
+type request struct {
+	Argv, Env    []string
+	Lowers       []string
+	Upper, Work  string
+	Dir          string
+	Isolated     bool // no network
+	HostLines    string
+	CAFile       string
+	Unprivileged bool // in a user namespace
+}
+
+func (c Config) request(unprivileged bool) request {
+	lines, _ := hostLines(c.AddHosts) // checked by check
+	return request{
+		Argv: c.Argv, Env: c.Env, Lowers: c.Lowers, Upper: c.Upper, Work: c.Work,
+		Dir: path.Clean("/" + strings.TrimPrefix(c.Dir, "/")), Isolated: c.Network == NetworkNone,
+		HostLines: lines, CAFile: c.CAFile, Unprivileged: unprivileged,
+	}
+}

@@ -1,0 +1,136 @@
+package builder
+
+import (
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/sealrt/sealrt/artifact/layer"
+)
+
+// tree is what the layers so far add up to: names, modes and ways to read, no content.
+type tree struct{ root *node }
+
+// node is one entry of a tree. Directories have children, perhaps none.
+type node struct {
+	layer.Entry
+	children map[string]*node
+}
+
+func newTree() *tree {
+	return &tree{root: newDir(".")}
+}
+
+func newDir(name string) *node {
+	return &node{Entry: layer.Entry{Name: name, Mode: fs.ModeDir | 0o755}, children: map[string]*node{}}
+}
+
+// Names of entries that delete (OCI image-spec, layer.md, "Whiteouts").
+const (
+	whiteoutPrefix = ".wh."
+	opaqueName     = ".wh..wh..opq"
+)
+
+// apply puts the entries of a layer over the tree. What the layer deletes goes first, as it means the layers below.
+func (t *tree) apply(entries []layer.Entry) {
+	for _, e := range entries {
+		dir, base := path.Split(e.Name)
+		parent := t.node(path.Clean(dir))
+		switch {
+		case !strings.HasPrefix(base, whiteoutPrefix) || parent == nil || parent.children == nil:
+		case base == opaqueName:
+			parent.children = map[string]*node{}
+		default:
+			delete(parent.children, strings.TrimPrefix(base, whiteoutPrefix))
+		}
+	}
+	for _, e := range entries {
+		if !isWhiteout(e.Name) {
+			t.set(e)
+		}
+	}
+}
+
+func isWhiteout(name string) bool { return strings.HasPrefix(path.Base(name), whiteoutPrefix) }
+
+// set adds one entry, with the directories above it.
+func (t *tree) set(e layer.Entry) {
+	at := t.root
+	parts := strings.Split(e.Name, "/")
+	for i, part := range parts[:len(parts)-1] {
+		next := at.children[part]
+		if next == nil || next.children == nil {
+			next = newDir(path.Join(parts[:i+1]...))
+			at.children[part] = next
+		}
+		at = next
+	}
+	last := parts[len(parts)-1]
+	old := at.children[last]
+	fresh := &node{Entry: e}
+	if e.Mode.IsDir() {
+		fresh.children = map[string]*node{}
+		if old != nil && old.children != nil {
+			fresh.children = old.children
+		}
+	}
+	at.children[last] = fresh
+}
+
+// node returns what lies at name, without following links; nil when there is nothing.
+func (t *tree) node(name string) *node {
+	at := t.root
+	if name == "." {
+		return at
+	}
+	for _, part := range strings.Split(name, "/") {
+		if at = at.children[part]; at == nil {
+			return nil
+		}
+	}
+	return at
+}
+
+func (t *tree) isDir(name string) bool {
+	n := t.node(name)
+	return n != nil && n.children != nil
+}
+
+// directory returns the entry of the directory name: as it is, or a new one.
+func (t *tree) directory(name string) layer.Entry {
+	if n := t.node(name); n != nil && n.children != nil {
+		return n.Entry
+	}
+	return layer.Entry{Name: name, Mode: fs.ModeDir | 0o755}
+}
+
+// maxLinks bounds the symbolic links in one path, as Linux does.
+const maxLinks = 40
+
+// resolve replaces the symbolic links in name by what they lead to within the tree. What is not there stays as it is
+// written.
+func (t *tree) resolve(name string) string {
+	done, rest := ".", name
+	for links := 0; rest != "" && rest != "."; {
+		part, more, _ := strings.Cut(rest, "/")
+		if part == ".." {
+			done, rest = path.Dir(done), more
+			continue
+		}
+		n := t.node(path.Join(done, part))
+		if n == nil || n.Mode&fs.ModeSymlink == 0 || links == maxLinks {
+			done, rest = path.Join(done, part), more
+			continue
+		}
+		links++
+		target := n.Linkname
+		if path.IsAbs(target) {
+			done = "."
+		}
+		rest = strings.Trim(path.Join(".", dotless(target), more), "/")
+	}
+	return done
+}
+
+// dotless is a link target as a relative path; ".." at its start is kept.
+func dotless(target string) string { return strings.TrimLeft(target, "/") }

@@ -1,0 +1,180 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/builder/sandbox"
+)
+
+// trees are the unpacked layers that RUN commands work on, in trees/ beside the blobs of a store: one directory a
+// layer, named after the digest of its blob, in the form of an overlayfs lower directory.
+type trees struct {
+	store *artifact.Store
+	dir   string
+}
+
+// temporaryPrefix begins the names of directories that live as long as their process.
+const temporaryPrefix = "tmp-"
+
+// openTrees makes the directory when there is none.
+func openTrees(store *artifact.Store) (*trees, error) {
+	t := &trees{store: store, dir: filepath.Join(store.Root(), "trees")}
+	return t, os.MkdirAll(t.dir, 0o700)
+}
+
+// PruneTrees removes the unpacked layers beside the store whose blobs are gone, and what dead processes left there.
+// It belongs after a sweep of the store; every build begins with it.
+func PruneTrees(store *artifact.Store) error {
+	t := &trees{store: store, dir: filepath.Join(store.Root(), "trees")}
+	list, err := os.ReadDir(t.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range list {
+		if err == nil {
+			err = t.reap(e.Name())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("prune unpacked layers: %w", err)
+	}
+	return nil
+}
+
+// reap removes a member of the directory if nobody needs it. A temporary one stays locked meanwhile, so that whoever is
+// making it notices.
+func (t *trees) reap(name string) error {
+	dir := filepath.Join(t.dir, name)
+	if !strings.HasPrefix(name, temporaryPrefix) {
+		if _, err := os.Stat(t.store.BlobPath(v1.Hash{Algorithm: "sha256", Hex: name})); !errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return sandbox.Remove(dir)
+	}
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		return nil // its process lives
+	}
+	return sandbox.Remove(dir)
+}
+
+// temporary makes a directory that is locked until remove is called, which removes it, or this process ends.
+func (t *trees) temporary() (dir string, remove func(), err error) {
+	for {
+		if dir, err = os.MkdirTemp(t.dir, temporaryPrefix); err != nil {
+			return "", nil, err
+		}
+		lock, err := lockDir(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another process took it for a dead one's, before it was locked
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		return dir, func() {
+			_ = sandbox.Remove(dir) // what is left goes with the next build
+			lock.Close()
+		}, nil
+	}
+}
+
+// lockDir locks a directory that this process made. When it is removed by then, the error is fs.ErrNotExist.
+func lockDir(dir string) (*os.File, error) {
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH)
+	if err == nil {
+		_, err = os.Stat(dir)
+	}
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// extract returns the directory of an unpacked layer. Two processes may make it at the same time; one wins.
+func (t *trees) extract(ctx context.Context, d v1.Descriptor) (string, error) {
+	final := filepath.Join(t.dir, d.Digest.Hex)
+	if _, err := os.Stat(final); err == nil {
+		return final, nil
+	}
+	dir, remove, err := t.temporary()
+	if err != nil {
+		return "", err
+	}
+	defer remove()
+	tree := filepath.Join(dir, "tree")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return "", err
+	}
+	f, err := os.Open(t.store.BlobPath(d.Digest))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if err := layer.Extract(ctx, tree, f, layer.ExtractOptions{}); err != nil {
+		return "", err
+	}
+	if err := t.hide(ctx, tree, d); err != nil {
+		return "", err
+	}
+	if err := os.Rename(tree, final); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		return "", err
+	}
+	return final, nil
+}
+
+// hide turns the layer's whiteouts into those of overlayfs, which Extract has no use for as there was nothing below.
+func (t *trees) hide(ctx context.Context, tree string, d v1.Descriptor) error {
+	entries, err := viewLayer(ctx, t.store, d)
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(tree)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, e := range entries {
+		if !isWhiteout(e.Name) {
+			continue
+		}
+		dir, base := path.Split(e.Name)
+		if dir = path.Clean(dir); dir != "." {
+			if err := root.MkdirAll(dir, 0o755); err != nil {
+				return err
+			}
+		}
+		if base == opaqueName {
+			err = markOpaque(filepath.Join(tree, dir))
+		} else {
+			err = markDeleted(filepath.Join(tree, dir, strings.TrimPrefix(base, whiteoutPrefix)))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.Name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package builder
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/layer"
+)
+
+// view is the listing of a layer that lies in the store, as the cache keeps it.
+type view struct {
+	Digest v1.Hash     `json:"digest"` // of the layer
+	Files  []viewEntry `json:"files"`
+}
+
+type viewEntry struct {
+	Name string      `json:"n"`
+	Mode fs.FileMode `json:"m"`
+	Link string      `json:"l,omitempty"`
+	UID  int         `json:"u,omitempty"`
+	GID  int         `json:"g,omitempty"`
+	Size int64       `json:"s,omitempty"`
+	Text []byte      `json:"t,omitempty"` // content, of small files that a build may have to read
+}
+
+const (
+	maxViewText   = 512 << 10 // bytes of a file whose content a view keeps
+	maxViewRecord = 1 << 20   // bytes of a record in the store's cache
+	maxTreeText   = 64 << 20  // bytes of a file of a layer that a build reads at all
+)
+
+// viewLayer lists a layer of the store. Unchanged layers are read once; later builds read the listing.
+func viewLayer(ctx context.Context, store *artifact.Store, d v1.Descriptor) ([]layer.Entry, error) {
+	key := "view/" + d.Digest.Hex
+	var v view
+	if data, ok := store.CacheGet(key); !ok || json.Unmarshal(data, &v) != nil || v.Digest != d.Digest {
+		var err error
+		if v, err = readView(ctx, store, d); err != nil {
+			return nil, fmt.Errorf("list layer %s: %w", d.Digest, err)
+		}
+		if data, err = json.Marshal(v); err != nil {
+			return nil, err
+		}
+		if len(data) <= maxViewRecord && v.isText() {
+			if err := store.CachePut(key, data); err != nil {
+				return nil, err
+			}
+		}
+	}
+	entries := make([]layer.Entry, len(v.Files))
+	for i, f := range v.Files {
+		entries[i] = layer.Entry{Name: f.Name, Mode: f.Mode, Linkname: f.Link, UID: f.UID, GID: f.GID, Size: f.Size}
+		if f.Mode.IsRegular() {
+			entries[i].Open = f.opener(ctx, store, d)
+		}
+	}
+	return entries, nil
+}
+
+// isText says whether all names survive JSON.
+func (v view) isText() bool {
+	return !slices.ContainsFunc(v.Files, func(f viewEntry) bool { return !utf8.ValidString(f.Name) || !utf8.ValidString(f.Link) })
+}
+
+func (f viewEntry) opener(ctx context.Context, store *artifact.Store, d v1.Descriptor) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		text := f.Text
+		if int64(len(text)) != f.Size {
+			var err error
+			if text, err = readFile(ctx, store, d, f.Name); err != nil {
+				return nil, err
+			}
+		}
+		return io.NopCloser(bytes.NewReader(text)), nil
+	}
+}
+
+func readView(ctx context.Context, store *artifact.Store, d v1.Descriptor) (view, error) {
+	v := view{Digest: d.Digest}
+	sizes := map[string]int64{} // what hard links share
+	err := walkLayer(ctx, store, d, func(hdr *tar.Header, content io.Reader) error {
+		e := viewEntry{Name: hdr.Name, Mode: headerMode(hdr), UID: hdr.Uid, GID: hdr.Gid, Size: hdr.Size}
+		switch hdr.Typeflag {
+		case tar.TypeSymlink:
+			e.Link, e.Size = hdr.Linkname, 0
+		case tar.TypeLink:
+			e.Size = sizes[path.Clean(hdr.Linkname)]
+		case tar.TypeReg:
+			sizes[hdr.Name] = hdr.Size
+			if wanted(hdr.Name) && hdr.Size <= maxViewText {
+				var err error
+				if e.Text, err = io.ReadAll(content); err != nil {
+					return err
+				}
+			}
+		}
+		v.Files = append(v.Files, e)
+		return nil
+	})
+	return v, err
+}
+
+// headerMode is the mode of an entry; a hard link is a file of its own to those who read.
+func headerMode(hdr *tar.Header) fs.FileMode {
+	if hdr.Typeflag == tar.TypeLink {
+		return hdr.FileInfo().Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
+	}
+	return hdr.FileInfo().Mode()
+}
+
+// wanted says whether a build may have to read the file: lists and objects that name images, and what says what the
+// image is.
+func wanted(name string) bool {
+	dir, _, nested := strings.Cut(name, "/")
+	return !nested || dir == "manifests" || dir == "charts" || name == "images/index.json"
+}
+
+// walkLayer calls fn for each entry of a layer of the store. Content of uncompressed layers that fn does not read is
+// skipped without reading it.
+func walkLayer(ctx context.Context, store *artifact.Store, d v1.Descriptor, fn func(*tar.Header, io.Reader) error) error {
+	f, err := os.Open(store.BlobPath(d.Digest))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if d.MediaType != layer.None.MediaType() {
+		return layer.Walk(ctx, f, fn)
+	}
+	for tr := tar.NewReader(f); ; {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		hdr.Name = strings.TrimPrefix(path.Clean("/"+hdr.Name), "/")
+		if hdr.Name == "" {
+			continue
+		}
+		if err := fn(hdr, tr); err != nil {
+			if errors.Is(err, fs.SkipAll) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// readFile reads one file of a layer, following hard links within it.
+func readFile(ctx context.Context, store *artifact.Store, d v1.Descriptor, name string) ([]byte, error) {
+	var text []byte
+	var link string
+	found := false
+	err := walkLayer(ctx, store, d, func(hdr *tar.Header, content io.Reader) error {
+		if hdr.Name != name {
+			return nil
+		}
+		found = true
+		if hdr.Typeflag == tar.TypeLink {
+			link = path.Clean(hdr.Linkname)
+			return fs.SkipAll
+		}
+		if hdr.Size > maxTreeText {
+			return fmt.Errorf("%s: %d bytes are more than a build reads of a file in a layer", name, hdr.Size)
+		}
+		var err error
+		if text, err = io.ReadAll(content); err != nil {
+			return err
+		}
+		return fs.SkipAll
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case !found:
+		return nil, fmt.Errorf("%s: %w in layer %s", name, fs.ErrNotExist, d.Digest)
+	case link != "" && link != name:
+		return readFile(ctx, store, d, link)
+	}
+	return text, nil
+}
