@@ -1,0 +1,180 @@
+package runtime
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"testing/fstest"
+
+	"github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/layer"
+)
+
+// The limits of what OpenImage keeps in memory.
+const (
+	maxSmallFile  = 1 << 20
+	maxSmallFiles = 32 << 20
+)
+
+// Where a cluster image has the container images inside.
+const (
+	imagesDir = "images/"
+	indexFile = imagesDir + "index.json"
+)
+
+// opaque marks a directory of which nothing shows through from below
+// (image-spec layer.md, "Opaque Whiteout").
+const opaque = ".wh..wh..opq"
+
+// OpenImage reads of a cluster image what a plan needs: its kind, its
+// settings, its small files (etc/, manifests/, YAML at the root) and the names
+// of the container images inside. Layers of container images are not read.
+// A reference that src does not have is an error wrapping artifact.ErrNotFound.
+func OpenImage(ctx context.Context, src artifact.Source, ref artifact.Reference, platform v1.Platform) (Image, error) {
+	desc, manifest, config, err := artifact.Manifest(ctx, src, ref, &platform)
+	if err != nil {
+		return Image{}, err
+	}
+	image := Image{
+		Ref:    ref,
+		Digest: desc.Digest.String(),
+		Kind:   artifact.KindOf(config),
+		Env:    config.Config.Env,
+		Cmd:    slices.Concat(config.Config.Entrypoint, config.Config.Cmd),
+		Size:   artifact.Size(manifest),
+	}
+	files := smallFiles{tree: fstest.MapFS{}, names: map[string]bool{}}
+	for i, l := range manifest.Layers {
+		if packsImages(config, i) && l.Size > maxSmallFile {
+			continue
+		}
+		if err := files.read(ctx, src, ref, l); err != nil {
+			return Image{}, fmt.Errorf("read %s: layer %d: %w", ref.Familiar(), i+1, err)
+		}
+	}
+	if image.Images, err = files.images(); err != nil {
+		return Image{}, fmt.Errorf("read %s: %w", ref.Familiar(), err)
+	}
+	image.Files = files.tree
+	image.Paths = slices.Sorted(maps.Keys(files.names))
+	return image, nil
+}
+
+// packsImages reports whether a layer holds container images, by its history
+// (image-spec config.md: entries that are not empty_layer stand for the
+// layers, in order).
+func packsImages(config *v1.ConfigFile, layer int) bool {
+	for _, h := range config.History {
+		if h.EmptyLayer {
+			continue
+		}
+		if layer == 0 {
+			return h.CreatedBy == artifact.HistoryBase
+		}
+		layer--
+	}
+	return false
+}
+
+// smallFiles is the part of an image's tree that is read on the client.
+type smallFiles struct {
+	tree  fstest.MapFS
+	names map[string]bool // of all files, but for those of container images
+	size  int64
+}
+
+func wanted(name string) bool {
+	dir, _, inside := strings.Cut(name, "/")
+	if !inside {
+		ext := path.Ext(name)
+		return ext == ".yaml" || ext == ".yml" || name == artifact.MetadataFile
+	}
+	return dir == "etc" || dir == "manifests" || name == indexFile
+}
+
+// read takes in one layer. What it removes is in the layers below only
+// (image-spec layer.md, "Whiteouts"), whatever the order of its entries.
+func (f *smallFiles) read(ctx context.Context, src artifact.Source, ref artifact.Reference, d v1.Descriptor) error {
+	blob, err := src.Open(ctx, ref, d, 0)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	fresh, names := fstest.MapFS{}, map[string]bool{}
+	err = layer.Walk(ctx, blob, func(hdr *tar.Header, content io.Reader) error {
+		name := path.Clean(hdr.Name)
+		if path.Base(name) == opaque {
+			f.remove(path.Dir(name), false)
+			return nil
+		}
+		if gone, ok := strings.CutPrefix(path.Base(name), ".wh."); ok {
+			f.remove(path.Join(path.Dir(name), gone), true)
+			return nil
+		}
+		if hdr.Typeflag == tar.TypeDir {
+			return nil
+		}
+		if !strings.HasPrefix(name, imagesDir) {
+			names[name] = true
+		}
+		if hdr.Typeflag != tar.TypeReg || !wanted(name) {
+			return nil
+		}
+		if hdr.Size > maxSmallFile || f.size+hdr.Size > maxSmallFiles {
+			return fmt.Errorf("%s is %d bytes: files in etc/ and manifests/ are at most %d bytes each, %d together", name, hdr.Size, maxSmallFile, maxSmallFiles)
+		}
+		data, err := io.ReadAll(content)
+		if err != nil {
+			return err
+		}
+		f.size += hdr.Size
+		fresh[name] = &fstest.MapFile{Data: data, Mode: hdr.FileInfo().Mode()}
+		return nil
+	})
+	maps.Copy(f.tree, fresh)
+	maps.Copy(f.names, names)
+	return err
+}
+
+// remove applies a whiteout: to what is below name, and to name itself.
+func (f *smallFiles) remove(name string, itself bool) {
+	gone := func(n string) bool {
+		return itself && n == name || name == "." || strings.HasPrefix(n, name+"/")
+	}
+	maps.DeleteFunc(f.tree, func(n string, _ *fstest.MapFile) bool { return gone(n) })
+	maps.DeleteFunc(f.names, func(n string, _ bool) bool { return gone(n) })
+}
+
+// images returns the names in images/index.json, none where there is no such
+// file.
+func (f *smallFiles) images() ([]string, error) {
+	raw, ok := f.tree[indexFile]
+	if !ok {
+		return nil, nil
+	}
+	var index v1.IndexManifest
+	if err := json.Unmarshal(raw.Data, &index); err != nil {
+		return nil, fmt.Errorf("%s: %w", indexFile, err)
+	}
+	var names []string
+	for _, m := range index.Manifests {
+		name := m.Annotations[artifact.AnnotationContainerdName]
+		if name == "" {
+			name = m.Annotations[artifact.AnnotationRefName]
+		}
+		if name == "" {
+			return nil, errors.New(indexFile + ": " + m.Digest.String() + " has no name")
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
