@@ -1,0 +1,59 @@
+# What a developer types. `make help` lists it.
+SHELL := /bin/bash
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sealrt/tools
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+export CGO_ENABLED ?= 0
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: build
+build: ## build bin/sealrt
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/sealrt ./cmd/sealrt
+
+.PHONY: test
+test: ## all tests that need neither root nor a network beyond the module proxy
+	go vet ./...
+	go test ./...
+
+.PHONY: race
+race: ## the same tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race ./...
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint-v2.12.2 ## golangci-lint, gofmt, shell scripts, the darwin build
+	$< run ./...
+	GOOS=darwin go build -o /dev/null ./cmd/sealrt
+	for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f || exit 1; done
+
+$(TOOLS)/golangci-lint-v2.12.2:
+	mkdir -p $(TOOLS)/tmp
+	GOBIN=$(TOOLS)/tmp go install $(GOLANGCI)
+	mv $(TOOLS)/tmp/golangci-lint $@
+
+.PHONY: demo
+demo: ## a cluster on this machine, from source to a Service that answers (root, Debian)
+	e2e/demo.sh up
+
+.PHONY: demo-down
+demo-down: ## remove what the demo made
+	e2e/demo.sh down
+
+.PHONY: e2e
+e2e: ## the demo's way as a test: real registry, real hosts, real cluster (root, Debian)
+	go test -tags e2e -count=1 -timeout 40m -v ./e2e/...
+
+.PHONY: e2e-full
+e2e-full: e2e ## e2e, and the demo on a machine that has nothing (a quarter of an hour more)
+	e2e/fresh.sh
+
+.PHONY: bench
+bench: build ## sealrt side by side with its peers (root, Debian; half an hour)
+	e2e/bench/peers.sh prepare
+	e2e/bench/peers.sh all $(CURDIR)/bin/sealrt
+
+.PHONY: update
+update: ## write golden files and docs/cli.md anew
+	go test ./kubefile ./cmd/sealrt ./distros/kubernetes -update
