@@ -73,7 +73,7 @@ cluster_image() {
   cp -r "$REPO/distros/kubernetes/image" "$DEMO_DIR/context"
   cp -rl "$DEMO_DIR/parts/image/." "$DEMO_DIR/context/"
   seal build --root "$DEMO_DIR/store" -t "$REGISTRY/kubernetes:$VERSION" --build-arg "KUBERNETES_VERSION=$VERSION" "$DEMO_DIR/context"
-  seal build --root "$DEMO_DIR/store" -t "$REGISTRY/echo:v1" -f "$REPO/examples/echo/Kubefile" "$DEMO_DIR/parts/app"
+  seal build --root "$DEMO_DIR/store" -t "$REGISTRY/echo:v1" "$REPO/examples/echo"
 }
 
 travel() { # through the registry into a second, empty store

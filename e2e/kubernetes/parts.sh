@@ -10,12 +10,11 @@
 #     bin/               hyper (kubelet, kubeadm, kubectl and the control plane in one program), links to it
 #     cri/               containerd, containerd-shim-runc-v2, ctr, runc; cri/cni/: the CNI plugins
 #     manifests/         network.yaml and network.imagelist: the pods' network (network/main.go)
-#   app/manifests/       echo.yaml and echo.imagelist: a small application
 #   containers/NAME/     a build context with a Kubefile for each container image
 #   images.txt           "NAME REFERENCE" a line: what each of them is called upstream
 #
 # The references are those that the built `kubeadm config images list` prints, and those of the
-# *.imagelist files; the script fails when one has no container or a container has none.
+# *.imagelist files, the examples' included; the script fails when one has no container or a container has none.
 #
 # Cold: downloads of 250 MB (Go modules) and 40 MB (Debian packages), 7 minutes on two cores, 4 GB of Go build
 # cache. With the Go build cache kept: half a minute. All cached: less than a second.
@@ -50,7 +49,7 @@ die() { say "error: $*"; exit 1; }
 # key names the cache folder: everything that decides what is in it.
 key() {
   { echo "$VERSION $ARCH $(sed -n "s,^VERSION_CODENAME=,,p" /etc/os-release)"; go env GOVERSION
-    cd "$HERE" && find parts.sh coredns echo hyper manifests network pause go.mod go.sum -type f ! -name '*_test.go' | sort | xargs sha256sum; } |
+    cd "$HERE" && find parts.sh coredns echo hyper manifests network pause go.mod go.sum ../../examples/echo/manifests -type f ! -name '*_test.go' | sort | xargs sha256sum; } |
     sha256sum | cut -c1-16
 }
 
@@ -162,7 +161,7 @@ images() { # $1: programs, $2: containers/; prints images.txt
     name=${ref%:*} name=${name##*/}
     [ -d "$2/$name" ] || die "nothing here makes $ref"
     lines+=("$name $ref")
-  done < <("$1/kubeadm" config images list --kubernetes-version "$VERSION" && cat "$HERE"/manifests/*.imagelist)
+  done < <("$1/kubeadm" config images list --kubernetes-version "$VERSION" && cat "$HERE"/manifests/*.imagelist "$HERE"/../../examples/*/manifests/*.imagelist)
   [ "${#lines[@]}" = "$(find "$2" -mindepth 1 -maxdepth 1 | wc -l)" ] || die "images and containers differ: ${lines[*]}"
   printf '%s\n' "${lines[@]}"
 }
@@ -171,14 +170,12 @@ images() { # $1: programs, $2: containers/; prints images.txt
 build() { # $1: the cache folder to make
   local t=$1.tmp t0=$SECONDS
   rm -rf "$CACHE"/*.tmp # of runs that were interrupted: whoever makes one holds the lock
-  mkdir -p "$t/app/manifests"
   programs "$t/programs"
   packages "$t/packages"
   cluster "$t/programs" "$t/packages/root" "$t/image"
   tools "$t/packages/root" "$t/tools"
   mkdir "$t/containers"
   containers "$t/programs" "$t/tools" "$t/containers"
-  cp "$HERE"/manifests/echo.* "$t/app/manifests/"
   images "$t/programs" "$t/containers" > "$t/images.txt"
   rm -r "$t/programs" "$t/packages" "$t/tools"
   mv "$t" "$1"
@@ -192,12 +189,12 @@ fill() { # $1: the cache folder, $2: DIR
   local n t=$2/.parts.tmp
   mkdir -p "$2"
   rm -rf "$t" && mkdir "$t"
-  for n in image app containers images.txt; do
+  for n in image containers images.txt; do
     cp -al "$1/$n" "$t/" 2>/dev/null || { rm -rf "${t:?}/$n"; cp -a "$1/$n" "$t/"; }
   done
   # small files are copies: somebody will edit them
   find "$t" -type f -size -64k -exec sh -c 'for f; do cp -p "$f" "$f.new" && mv "$f.new" "$f"; done' sh {} +
-  for n in image app containers images.txt; do rm -rf "${2:?}/$n" && mv "$t/$n" "$2/"; done
+  for n in image containers images.txt; do rm -rf "${2:?}/$n" && mv "$t/$n" "$2/"; done
   rmdir "$t"
 }
 purge() { # only what this script made
