@@ -98,7 +98,7 @@ func (h *SSH) session(ctx context.Context) (*link, *ssh.Session, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		s, err := openSession(ctx, l.route.client)
+		s, err := openSession(ctx, l)
 		if err == nil {
 			return l, s, nil
 		}
@@ -116,28 +116,33 @@ func (h *SSH) session(ctx context.Context) (*link, *ssh.Session, error) {
 	}
 }
 
-// openSession is NewSession that ends with ctx.
-func openSession(ctx context.Context, client *ssh.Client) (*ssh.Session, error) {
+// openSession is NewSession that ends with ctx, and with the connection: a request that is sent in the moment in which the
+// connection ends is never answered.
+func openSession(ctx context.Context, l *link) (*ssh.Session, error) {
 	type result struct {
 		s   *ssh.Session
 		err error
 	}
 	opened := make(chan result, 1)
 	go func() {
-		s, err := client.NewSession()
+		s, err := l.route.client.NewSession()
 		opened <- result{s, err}
 	}()
+	var err error
 	select {
 	case r := <-opened:
 		return r.s, r.err
+	case <-l.done:
+		err = io.EOF
 	case <-ctx.Done():
-		go func() {
-			if r := <-opened; r.err == nil {
-				_ = r.s.Close() // nobody wants it any more
-			}
-		}()
-		return nil, ctx.Err()
+		err = ctx.Err()
 	}
+	go func() {
+		if r := <-opened; r.err == nil {
+			_ = r.s.Close() // nobody wants it any more
+		}
+	}()
+	return nil, err
 }
 
 // drive runs p in s to its end, or to ctx's.
@@ -201,7 +206,7 @@ func (h *SSH) end(ctx context.Context, l *link, s *ssh.Session, p process, ended
 
 // aside runs p in a session of its own that needs no slot: the command that it is to end holds one.
 func (h *SSH) aside(ctx context.Context, l *link, p process) (int, error) {
-	s, err := openSession(ctx, l.route.client)
+	s, err := openSession(ctx, l)
 	if err != nil {
 		return 0, err
 	}

@@ -218,7 +218,7 @@ func (s *Server) connection(c *freezable) {
 			_ = ch.Reject(ssh.ConnectionFailed, "open failed") // the words of sshd
 		default:
 			s.note(func() { s.most = max(s.most, int(open.Load())) })
-			work.Go(func() { defer open.Add(-1); s.session(ch) })
+			work.Go(func() { s.session(ch, func() { open.Add(-1) }) })
 		}
 	}
 	work.Wait()

@@ -11,12 +11,14 @@ import (
 
 // session serves one session: one command (RFC 4254, section 6). Its channel is closed when the command has ended; as with
 // sshd, a client that goes away does not end the command, its next write does.
-func (s *Server) session(nc ssh.NewChannel) {
+func (s *Server) session(nc ssh.NewChannel, free func()) {
 	ch, requests, err := nc.Accept()
 	if err != nil {
+		free()
 		return // the connection is gone
 	}
 	defer ch.Close()
+	defer free()
 	var cmd *exec.Cmd
 	ended := make(chan error, 1)
 	for {
