@@ -36,6 +36,9 @@ type Entry struct {
 	Size int64
 	// Open returns the content of a regular file; whoever calls it closes it. It may be nil when Size is 0.
 	Open func() (io.ReadCloser, error)
+	// Version identifies the content: two readings of Open give the same bytes when their versions are equal and not
+	// empty. Write ignores it.
+	Version string
 }
 
 // Whiteout returns the entry that deletes name, with all below it, from the layers below.

@@ -282,3 +282,6 @@ func (x *extractor) finish() error {
 	}
 	return nil
 }
+
+// writerOnly hides all methods but Write, so that io.CopyBuffer uses the buffer it is given.
+type writerOnly struct{ io.Writer }

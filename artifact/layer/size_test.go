@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -24,6 +25,18 @@ var memoryCases = map[string]func(t *testing.T){
 	"noise":   func(t *testing.T) { discard(t, Zstd, big(512<<20, noise(1, 1<<40))) },
 	"plain":   func(t *testing.T) { discard(t, None, big(512<<20, zeros{})) },
 	"entries": func(t *testing.T) { discard(t, Zstd, many(100_000)) },
+	"layers": func(t *testing.T) {
+		shared := &Buffers{}
+		var all sync.WaitGroup
+		for range 32 {
+			all.Go(func() {
+				if _, err := Write(t.Context(), io.Discard, given(big(5<<20, textReader{})), Options{Buffers: shared}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	},
 	"extract": func(t *testing.T) {
 		pr, pw := io.Pipe()
 		go func() {
@@ -123,6 +136,18 @@ func TestManyEntriesComeBack(t *testing.T) {
 	}
 	if got != n {
 		t.Errorf("%d files, want %d", got, n)
+	}
+}
+
+// What is compressed already is stored as it is, between text that is not. The figure is that of the encoder now.
+func TestWhatDoesNotCompressIsStored(t *testing.T) {
+	var content bytes.Buffer
+	io.Copy(&content, noise(1, 10<<20))
+	content.WriteString(strings.Repeat("text ", 1<<20))
+	io.Copy(&content, noise(2, 10<<20))
+	raw, _ := mustWrite(t, Options{}, given(file("f", 0o644, content.String())))
+	if len(raw) > 20<<20+8<<10 {
+		t.Errorf("20 MiB of noise and some text make %d bytes", len(raw))
 	}
 }
 

@@ -31,9 +31,10 @@ func command(t *testing.T, stdin []byte, argv ...string) []byte {
 }
 
 func TestOtherToolsReadOurLayers(t *testing.T) {
-	plain, _ := mustWrite(t, Options{Compression: None}, Sorted(fixedTree()))
+	tree := append(fixedTree(), sized(9<<20)) // several frames
+	plain, _ := mustWrite(t, Options{Compression: None}, Sorted(tree))
 	for c, argv := range map[Compression][]string{Zstd: {"zstd", "-dc"}, Gzip: {"gzip", "-dc"}} {
-		raw, _ := mustWrite(t, Options{Compression: c}, Sorted(fixedTree()))
+		raw, _ := mustWrite(t, Options{Compression: c}, Sorted(tree))
 		if got := command(t, raw, argv...); !bytes.Equal(got, plain) {
 			t.Errorf("%v reads %d other bytes", argv, len(got))
 		}
@@ -46,6 +47,20 @@ func TestOtherToolsReadOurLayers(t *testing.T) {
 	}
 	if diff := cmp.Diff(snapshot(t, theirs), snapshot(t, ours)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Programs are most of what cluster images hold; frames of their own cost a little.
+func TestOutputIsNotMuchLargerThanThatOfZstd(t *testing.T) {
+	program, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, _ := mustWrite(t, Options{}, given(file("program", 0o755, string(program))))
+	theirs := command(t, program, "zstd", "-3", "-c")
+	t.Logf("%d bytes, zstd -3 makes %d", len(raw), len(theirs))
+	if len(raw) > len(theirs)*105/100 {
+		t.Errorf("%d bytes, zstd -3 makes %d", len(raw), len(theirs))
 	}
 }
 

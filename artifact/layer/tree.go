@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -37,7 +38,13 @@ func readTree(dir string, inspect inspector) iter.Seq2[Entry, error] {
 			return
 		}
 		defer root.Close()
-		t := &tree{dir: dir, inspect: inspect, yield: yield}
+		files, err := OpenDir(dir)
+		if err != nil {
+			yield(Entry{}, fmt.Errorf("read tree: %w", err))
+			return
+		}
+		defer files.Close()
+		t := &tree{dir: dir, files: files, inspect: inspect, yield: yield}
 		if err := t.top(root); err != nil {
 			yield(Entry{}, fmt.Errorf("read tree %s: %w", dir, err))
 		}
@@ -47,6 +54,7 @@ func readTree(dir string, inspect inspector) iter.Seq2[Entry, error] {
 // tree is one iteration over a directory. Its methods return at once when stopped is set.
 type tree struct {
 	dir     string
+	files   *Dir
 	inspect inspector // nil: the directory is not part of an overlay
 	yield   func(Entry, error) bool
 	stopped bool
@@ -75,7 +83,7 @@ func (t *tree) members(r *os.Root, name string, opaque bool) error {
 		return err
 	}
 	if t.inspect != nil {
-		if children, err = t.markers(r, name, children, opaque); err != nil {
+		if children, err = t.markers(name, children, opaque); err != nil {
 			return err
 		}
 	}
@@ -83,7 +91,7 @@ func (t *tree) members(r *os.Root, name string, opaque bool) error {
 		if t.stopped {
 			return nil
 		}
-		if err := t.member(r, path.Join(name, child.Name())); err != nil {
+		if err := t.member(r, path.Join(name, child.Name()), child); err != nil {
 			return err
 		}
 	}
@@ -91,7 +99,7 @@ func (t *tree) members(r *os.Root, name string, opaque bool) error {
 }
 
 // markers yields the whiteouts of a directory, in order, and returns the children that are none.
-func (t *tree) markers(r *os.Root, name string, children []fs.DirEntry, opaque bool) ([]fs.DirEntry, error) {
+func (t *tree) markers(name string, children []fs.DirEntry, opaque bool) ([]fs.DirEntry, error) {
 	var found []Entry
 	if opaque {
 		found = append(found, Opaque(name))
@@ -99,7 +107,7 @@ func (t *tree) markers(r *os.Root, name string, children []fs.DirEntry, opaque b
 	var others []fs.DirEntry
 	for _, child := range children {
 		if child.Type()&fs.ModeCharDevice != 0 {
-			info, err := r.Lstat(child.Name())
+			info, err := child.Info()
 			if err != nil {
 				return nil, err
 			}
@@ -123,10 +131,10 @@ func (t *tree) markers(r *os.Root, name string, children []fs.DirEntry, opaque b
 	return others, nil
 }
 
-// member yields the file called name, which lies in r, and what is below it.
-func (t *tree) member(r *os.Root, name string) error {
-	base := path.Base(name)
-	info, err := r.Lstat(base)
+// member yields the file called name, which lies in r as child, and what is below it.
+func (t *tree) member(r *os.Root, name string, child fs.DirEntry) error {
+	base := child.Name()
+	info, err := child.Info() // known already: a directory opened through os.Root is read with it
 	if err != nil {
 		return err
 	}
@@ -169,9 +177,12 @@ func (t *tree) facts(name string, info fs.FileInfo) (facts, error) {
 
 // opener does not lean on the iteration: an entry may be opened when that is over.
 func (t *tree) opener(name string) func() (io.ReadCloser, error) {
-	dir := t.dir
+	dir, files := t.dir, t.files
 	return func() (io.ReadCloser, error) {
-		f, err := os.OpenInRoot(dir, name)
+		f, err := files.Open(name)
+		if errors.Is(err, fs.ErrClosed) {
+			f, err = os.OpenInRoot(dir, name)
+		}
 		if err != nil {
 			return nil, err
 		}

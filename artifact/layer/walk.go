@@ -78,3 +78,16 @@ func cleanName(name string) (string, error) {
 	clean := path.Clean(name)
 	return clean, checkName(clean)
 }
+
+// contextReader reads until its context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}

@@ -107,14 +107,20 @@ func TestWriteIsTheSameForAnyNumberOfJobs(t *testing.T) {
 		content.WriteString(strings.Repeat(fmt.Sprintf("line %d of a text\n", i), 150_000))
 	}
 	entries := []Entry{file("data", 0o644, content.String()), file("tail", 0o644, "x")}
-	var want Blob
-	for jobs := range 9 {
-		_, got := mustWrite(t, Options{Jobs: jobs}, Sorted(entries))
-		if jobs == 0 {
-			want = got
-		}
-		if got != want {
-			t.Errorf("%d jobs: %+v, want %+v", jobs, got, want)
+	for _, c := range compressions {
+		var want Blob
+		for jobs := range 9 {
+			raw, got := mustWrite(t, Options{Compression: c, Jobs: jobs}, Sorted(entries))
+			if jobs == 0 {
+				want = got
+				plain, err := decompressed(raw)
+				if sum := sha256.Sum256([]byte(plain)); err != nil || hex.EncodeToString(sum[:]) != got.DiffID.Hex {
+					t.Errorf("%s: %d bytes of digest %x come back, %v; the blob says %+v", c, len(plain), sum, err, got)
+				}
+			}
+			if got != want {
+				t.Errorf("%s, %d jobs: %+v, want %+v", c, jobs, got, want)
+			}
 		}
 	}
 }
