@@ -14,7 +14,7 @@ import (
 // mountDev makes a minimal /dev in root, and puts the certificate bundle there when there is a caFile.
 func mountDev(root, caFile string) error {
 	dev := filepath.Join(root, "dev")
-	if err := mountTmpfs(dev, "mode=0755,size=8m", unix.MS_NOSUID|unix.MS_NOEXEC); err != nil {
+	if err := mountTmpfs(dev, "mode=0755,size=8m", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC); err != nil {
 		return err
 	}
 	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
@@ -72,7 +72,7 @@ func mountProc(root string) error {
 	if err := unix.Mount("proc", proc, "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
-	for _, name := range []string{"sys", "sysrq-trigger", "irq", "bus", "fs"} {
+	for _, name := range []string{"sys", "sysrq-trigger", "irq", "bus", "fs", "dynamic_debug", "mtrr"} {
 		file := filepath.Join(proc, name)
 		if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -81,7 +81,7 @@ func mountProc(root string) error {
 			return err
 		}
 	}
-	for _, name := range []string{"kcore", "keys", "kmsg", "timer_list", "latency_stats", "sched_debug", "acpi", "scsi", "asound", "interrupts"} {
+	for _, name := range []string{"kcore", "keys", "kmsg", "timer_list", "latency_stats", "sched_debug", "acpi", "scsi", "asound", "interrupts", "kpagecgroup", "kpagecount", "kpageflags", "vmallocinfo", "slabinfo"} {
 		if err := cover(filepath.Join(proc, name), filepath.Join(root, "dev/null")); err != nil {
 			return err
 		}

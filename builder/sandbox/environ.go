@@ -10,6 +10,9 @@ import (
 // caBundle is where Config.CAFile and the machine's authorities appear, in both kinds of root.
 const caBundle = "/dev/sealrt-ca.pem"
 
+// scriptFile is where Config.Script appears, in both kinds of root.
+const scriptFile = "/dev/sealrt-script"
+
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // installerEnv makes well-known installers write into the tree rather than onto what they take for the machine.
@@ -24,13 +27,11 @@ func installerEnv() []string {
 }
 
 // environ returns the environment of a command: defaults, then what the caller gave. inTree says that the tree is
-// the root file system.
-func environ(given []string, inTree, haveCA bool) []string {
+// the root file system, home is the home of the user.
+func environ(given []string, home string, inTree, haveCA bool) []string {
 	env := variables{}
-	env.set("HOME", "/tmp")
-	if inTree {
-		env.set("HOME", "/root")
-	} else {
+	env.set("HOME", home)
+	if !inTree {
 		for _, kv := range installerEnv() {
 			env.setPair(kv)
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 func TestEnvironOfTheBuildSandbox(t *testing.T) {
-	got := environ([]string{"A=1", "PATH=/opt/x", "INSTALL_K3S_SKIP_START=false", "A=2"}, false, true)
+	got := environ([]string{"A=1", "PATH=/opt/x", "INSTALL_K3S_SKIP_START=false", "A=2"}, "/tmp", false, true)
 	want := []string{
 		"HOME=/tmp",
 		"INSTALL_K3S_BIN_DIR=/rootfs/bin",
@@ -27,11 +27,11 @@ func TestEnvironOfTheBuildSandbox(t *testing.T) {
 }
 
 func TestEnvironOfATreeWithAShellHasNothingOfTheBuilder(t *testing.T) {
-	got := environ([]string{"PATH=/only/mine"}, true, false)
+	got := environ([]string{"PATH=/only/mine"}, "/root", true, false)
 	if diff := cmp.Diff([]string{"HOME=/root", "PATH=/only/mine"}, got); diff != "" {
 		t.Error(diff)
 	}
-	got = environ(nil, true, false)
+	got = environ(nil, "/root", true, false)
 	if diff := cmp.Diff([]string{"HOME=/root", "PATH=" + systemPath}, got); diff != "" {
 		t.Error(diff)
 	}

@@ -1,14 +1,17 @@
 package sandbox
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +25,8 @@ func Main() (handled bool, code int) {
 		return true, enter()
 	case initName:
 		return true, supervise(os.Args[1:])
+	case helperName:
+		return true, help(os.Args[1:])
 	}
 	return false, 0
 }
@@ -39,36 +44,50 @@ func enter() int {
 	if err := json.NewDecoder(lifeline).Decode(&req); err != nil {
 		return tell(fmt.Errorf("sandbox: read the request: %w", err), false)
 	}
-	env, err := prepare(req)
+	syscall.Umask(0o022)
+	env, who, err := prepare(req)
 	if err != nil {
 		return tell(err, req.Unprivileged)
 	}
-	syscall.Umask(0o022)
-	argv := append([]string{initName}, req.Argv...)
+	spec, _ := json.Marshal(who) // numbers and a string marshal
+	argv := append([]string{initName, string(spec)}, req.Argv...)
 	return tell(fmt.Errorf("sandbox: become init: %w", syscall.Exec("/proc/self/exe", argv, env)), false)
 }
 
 // prepare does everything between the clone and the exec.
-func prepare(req request) (env []string, err error) {
+func prepare(req request) (env []string, who identity, err error) {
+	if err := syscall.Setgroups(nil); err != nil && !req.Unprivileged { // a user namespace with one id keeps them
+		return nil, who, fmt.Errorf("sandbox: leave the caller's groups: %w", err)
+	}
 	if err := unix.Sethostname([]byte("sealrt")); err != nil {
-		return nil, fmt.Errorf("sandbox: set the host name: %w", err)
+		return nil, who, fmt.Errorf("sandbox: set the host name: %w", err)
 	}
 	if req.Isolated {
 		if err := loopbackUp(); err != nil {
-			return nil, fmt.Errorf("sandbox: %w", err)
+			return nil, who, fmt.Errorf("sandbox: %w", err)
 		}
 	}
 	inTree, err := buildRoot(req)
 	if err != nil {
-		return nil, fmt.Errorf("sandbox: %w", err)
+		return nil, who, fmt.Errorf("sandbox: %w", err)
+	}
+	home := "/tmp"
+	if inTree {
+		home = "/root"
+	}
+	if who, err = lookUpUser(req.User, "/etc", home); err != nil {
+		return nil, who, told{err}
+	}
+	if err := mapped(who.UID, append(who.Groups, who.GID)...); err != nil {
+		return nil, who, told{fmt.Errorf("USER %s: %w", req.User, err)}
 	}
 	if err := os.Chdir(workingDir(req.Dir, inTree)); err != nil {
-		return nil, fmt.Errorf("WORKDIR %s: %w", req.Dir, errors.Unwrap(err))
+		return nil, who, fmt.Errorf("WORKDIR %s: %w", req.Dir, errors.Unwrap(err))
 	}
 	if err := dropPrivileges(); err != nil {
-		return nil, fmt.Errorf("sandbox: %w", err)
+		return nil, who, fmt.Errorf("sandbox: %w", err)
 	}
-	return environ(req.Env, inTree, req.CAFile != ""), nil
+	return environ(req.Env, who.Home, inTree, req.CAFile != ""), who, nil
 }
 
 // tell sends a report to the caller of Run and returns an exit code.
@@ -81,16 +100,31 @@ func tell(err error, unprivileged bool) int {
 	return 125
 }
 
+// told is an error that speaks for itself, whatever it came from: not a refusal of this machine.
+type told struct{ err error }
+
+func (t told) Error() string { return t.err.Error() }
+
 // supervise is process 1: it starts the command, collects whatever ends, and ends with the command. The kernel then
 // kills what is left in the namespace.
-func supervise(argv []string) int {
+func supervise(args []string) int {
 	syscall.CloseOnExec(lifelineFD)
 	syscall.CloseOnExec(reportFD)
+	// the command, as the same user, reaches neither the memory and files of this process nor its executable, which is
+	// the builder's own
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return tell(fmt.Errorf("sandbox: hide the first process: %w", err), false)
+	}
+	var who identity
+	if err := json.Unmarshal([]byte(args[0]), &who); err != nil {
+		return tell(fmt.Errorf("sandbox: read the user: %w", err), false)
+	}
+	argv := args[1:]
 	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // it ends with the namespace, whose first process this is
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: who.credential()}
 	if err := cmd.Start(); err != nil {
-		return tell(fmt.Errorf("start %q: %w", argv[0], err), false)
+		return tell(startFailure(argv[0], err), false)
 	}
 	go endWithCaller()
 	if err := syscall.Close(reportFD); err != nil {
@@ -110,6 +144,38 @@ func supervise(argv []string) int {
 			return status.ExitStatus()
 		}
 	}
+}
+
+// credential returns what makes a process one of who; nil when this process is already. Pipes of the caller become the
+// user's, so that it can open /dev/stdout.
+func (who identity) credential() *syscall.Credential {
+	if who.UID == 0 && who.GID == 0 && len(who.Groups) == 0 {
+		return nil
+	}
+	for _, f := range []*os.File{os.Stdout, os.Stderr} {
+		if info, err := f.Stat(); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+			_ = f.Chown(who.UID, who.GID) // writing to it works all the same
+		}
+	}
+	c := &syscall.Credential{Uid: uint32(who.UID), Gid: uint32(who.GID)}
+	for _, g := range who.Groups {
+		c.Groups = append(c.Groups, uint32(g))
+	}
+	return c
+}
+
+// startFailure says what is missing when the command cannot be started.
+func startFailure(name string, err error) error {
+	if name != scriptFile {
+		return fmt.Errorf("start %q: %w", name, err)
+	}
+	interpreter := "its interpreter"
+	if f, openErr := os.Open(name); openErr == nil {
+		line, _ := bufio.NewReader(io.LimitReader(f, 256)).ReadString('\n') // what there is of it
+		interpreter = strings.TrimSpace(strings.TrimPrefix(line, "#!"))
+		f.Close()
+	}
+	return fmt.Errorf("start the script with %q: %w", interpreter, errors.Unwrap(err))
 }
 
 // endWithCaller backs the parent death signal, which a caller that died very early never arms: the end of the

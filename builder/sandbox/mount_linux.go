@@ -17,6 +17,7 @@ import (
 type overlay struct {
 	links  string
 	lowers int
+	top    bool // there is one more, above them
 }
 
 // newTree prepares the overlay of the tree.
@@ -62,31 +63,41 @@ func (o *overlay) addLower(dir string) error {
 	return nil
 }
 
+// setTop puts dir above the lowers that are there, and those to come.
+func (o *overlay) setTop(dir string) error {
+	o.top = true
+	return o.link(dir, "t")
+}
+
 // lowerdir is the mount option that names the lowers, top first.
 func (o *overlay) lowerdir() string {
 	names := make([]string, o.lowers)
 	for i := range names {
 		names[i] = strconv.Itoa(i)
 	}
+	if o.top {
+		names = append([]string{"t"}, names...)
+	}
 	return "lowerdir=" + strings.Join(names, ":")
 }
 
-// mount mounts the overlay at target, where it takes changes.
+// mount mounts the overlay at target, where it takes changes. Device files of a layer are no devices there.
 func (o *overlay) mount(target string) error {
 	options := o.lowerdir() + ",upperdir=u,workdir=w"
 	if initialUserNamespace() {
 		options += ",redirect_dir=nofollow,index=off,metacopy=off" // whole files and directories in upper
 	}
-	err := o.mountWith(target, 0, options+",volatile") // upper is read back at once: nothing to sync
-	if errors.Is(err, unix.EINVAL) {                   // before Linux 5.10
-		err = o.mountWith(target, 0, options)
+	flags := uintptr(unix.MS_NODEV | unix.MS_NOSUID)
+	err := o.mountWith(target, flags, options+",volatile") // upper is read back at once: nothing to sync
+	if errors.Is(err, unix.EINVAL) {                       // before Linux 5.10
+		err = o.mountWith(target, flags, options)
 	}
 	return err
 }
 
 // mountLowers mounts what is there before the command runs at target, read-only.
 func (o *overlay) mountLowers(target string) error {
-	return o.mountWith(target, unix.MS_RDONLY, o.lowerdir()+":b") // b: without an upper there must be two
+	return o.mountWith(target, unix.MS_RDONLY|unix.MS_NODEV|unix.MS_NOSUID, o.lowerdir()+":b") // b: without an upper there must be two
 }
 
 func (o *overlay) mountWith(target string, flags uintptr, options string) error {

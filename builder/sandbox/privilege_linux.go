@@ -51,7 +51,7 @@ func dropPrivileges() error {
 		return fmt.Errorf("limit capabilities: %w", err)
 	}
 	scopeSockets()
-	return nil
+	return filterCalls()
 }
 
 // limitCapabilities takes away all capabilities but those of keep that the thread has.

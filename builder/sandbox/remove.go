@@ -7,9 +7,21 @@ import (
 	"path/filepath"
 )
 
-// Remove removes a directory that Run worked on, whatever the modes are that a command or the kernel gave to the
-// directories in it. A directory that is not there is no error.
+// Remove removes a directory that Run worked on, whatever the modes and owners are that a command or the kernel gave to
+// the files in it. A directory that is not there is no error.
 func Remove(dir string) error {
+	err := removeLocked(dir)
+	if err == nil || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if foreign := removeForeign(dir); !errors.Is(foreign, fs.ErrPermission) {
+		return foreign
+	}
+	return err
+}
+
+// removeLocked removes a directory whose files have one owner.
+func removeLocked(dir string) error {
 	err := os.RemoveAll(dir)
 	if err == nil || !errors.Is(err, fs.ErrPermission) {
 		return err

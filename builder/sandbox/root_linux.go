@@ -32,11 +32,18 @@ func buildRoot(req request) (inTree bool, err error) {
 	if err := unix.Unmount(root, 0); err != nil {
 		return false, fmt.Errorf("unmount the tree: %w", err)
 	}
-	fill := fillSandbox
-	if inTree {
-		fill = fillTree
+	mounts, err := makeMounts(req)
+	if err != nil {
+		return false, err
 	}
-	if err := fill(root, tree, req); err != nil {
+	fill, at := fillSandbox, TreeDir
+	if inTree {
+		fill, at = fillTree, "/"
+	}
+	if err := fill(root, tree, req, mounts.stubs()); err != nil {
+		return false, err
+	}
+	if err := mounts.attach(root, at); err != nil {
 		return false, err
 	}
 	return inTree, enterRoot(root)
@@ -54,35 +61,16 @@ func hasShell(root string) (bool, error) {
 	return true, unix.Close(fd)
 }
 
-// openIn opens name of root as a reference (O_PATH), never leaving root.
-func openIn(root, name string) (fd int, err error) {
-	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(dir)
-	return unix.Openat2(dir, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
-}
-
-// fillTree mounts a tree that has a shell at root, with /proc, /dev and name resolution. The mount points come from
-// a layer below the tree, so they leave no trace in it.
-func fillTree(root string, tree *overlay, req request) error {
-	stubs := filepath.Join(req.Work, "stubs")
-	for _, dir := range []string{"dev", "proc", "etc"} {
-		if err := os.MkdirAll(filepath.Join(stubs, dir), 0o755); err != nil {
-			return err
-		}
-	}
-	for _, name := range []string{"etc/hosts", "etc/resolv.conf"} {
-		if err := os.WriteFile(filepath.Join(stubs, name), nil, 0o644); err != nil {
-			return err
-		}
-	}
-	if err := tree.addLower(stubs); err != nil {
+// fillTree mounts a tree that has a shell at root, with /proc, /dev and name resolution, and the mount points needed.
+func fillTree(root string, tree *overlay, req request, needed []stub) error {
+	wanted := []stub{{"/dev", true}, {"/proc", true}, {"/etc/hosts", false}, {"/etc/resolv.conf", false}}
+	if err := mountTree(root, "/", tree, req, append(wanted, needed...)); err != nil {
 		return err
 	}
-	if err := tree.mount(root); err != nil {
-		return err
+	for _, dir := range wanted[:2] {
+		if info, err := os.Lstat(filepath.Join(root, dir.target)); err != nil || !info.IsDir() {
+			return told{fmt.Errorf("%s of the tree is not a directory: RUN in it is impossible", dir.target)} // nor may a link lead the mount outside
+		}
 	}
 	if err := mountDev(root, req.CAFile); err != nil {
 		return err
@@ -93,6 +81,24 @@ func fillTree(root string, tree *overlay, req request) error {
 	return mountProc(root)
 }
 
+// mountTree mounts the tree at root/at, with the mount points wanted.
+func mountTree(root, at string, tree *overlay, req request, wanted []stub) error {
+	target := filepath.Join(root, at)
+	if err := tree.mountLowers(target); err != nil {
+		return err
+	}
+	if err := plant(root, at, tree, req.Work, wanted); err != nil {
+		return fmt.Errorf("make mount points: %w", err)
+	}
+	if err := unix.Unmount(target, 0); err != nil {
+		return fmt.Errorf("unmount the tree: %w", err)
+	}
+	if err := os.Chmod(req.Upper, 0o755); err != nil { // its mode is that of the tree's root, which every user may enter
+		return err
+	}
+	return tree.mount(target)
+}
+
 // coverNames mounts the builder's hosts and resolv.conf over those of the tree.
 func coverNames(root string, req request) error {
 	for _, name := range []string{"hosts", "resolv.conf"} {
@@ -101,8 +107,8 @@ func coverNames(root string, req request) error {
 			return err
 		}
 		target, err := openIn(root, "etc/"+name)
-		if errors.Is(err, unix.ENOENT) {
-			continue // a link that leads nowhere: the tree wants it so
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			continue // a tree whose /etc is no directory has no names
 		}
 		if err != nil {
 			return fmt.Errorf("open /etc/%s of the tree: %w", name, err)
@@ -117,8 +123,8 @@ func coverNames(root string, req request) error {
 }
 
 // fillSandbox makes the build sandbox at root: the builder's tools, and the tree at /rootfs.
-func fillSandbox(root string, tree *overlay, req request) error {
-	if err := mountTmpfs(root, "mode=0755,size=64m", 0); err != nil {
+func fillSandbox(root string, tree *overlay, req request, needed []stub) error {
+	if err := mountTmpfs(root, "mode=0755,size=64m", unix.MS_NOSUID|unix.MS_NODEV); err != nil {
 		return err
 	}
 	tmp := filepath.Join(req.Work, "tmp")
@@ -142,7 +148,7 @@ func fillSandbox(root string, tree *overlay, req request) error {
 	if err := offerDirs(tree, req); err != nil {
 		return err
 	}
-	if err := tree.mount(filepath.Join(root, TreeDir)); err != nil {
+	if err := mountTree(root, TreeDir, tree, req, needed); err != nil {
 		return err
 	}
 	if err := mountDev(root, req.CAFile); err != nil {

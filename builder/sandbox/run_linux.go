@@ -18,6 +18,8 @@ import (
 const (
 	setupName = "sealrt-sandbox"      // makes the mounts, then becomes initName
 	initName  = "sealrt-sandbox-init" // process 1 of the sandbox: starts the command and collects processes
+
+	helperName = "sealrt-sandbox-helper" // works on files of other ids
 )
 
 // File descriptors that setupName and initName find open.
@@ -38,7 +40,6 @@ func run(ctx context.Context, c Config) error {
 	defer runtime.UnlockOSThread()
 
 	unprivileged := !hasSysAdmin()
-	cmd := command(ctx, c, unprivileged)
 	lifelineEnd, lifeline, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("sandbox: %w", err)
@@ -50,20 +51,32 @@ func run(ctx context.Context, c Config) error {
 		return fmt.Errorf("sandbox: %w", err)
 	}
 	defer reports.Close()
-	cmd.ExtraFiles = []*os.File{lifelineEnd, reportEnd}
-	err = cmd.Start()
+	cmd, err := start(func() *exec.Cmd {
+		cmd := command(ctx, c)
+		cmd.ExtraFiles = []*os.File{lifelineEnd, reportEnd}
+		return cmd
+	}, unprivileged)
 	lifelineEnd.Close()
 	reportEnd.Close()
 	if err != nil {
+		if ctx.Err() != nil {
+			return stopped(ctx)
+		}
 		return startError(err, unprivileged)
 	}
 	sendErr := json.NewEncoder(lifeline).Encode(c.request(unprivileged))
 	said, readErr := io.ReadAll(io.LimitReader(reports, 64<<10))
 	waitErr := cmd.Wait()
-	return outcome(ctx, said, errors.Join(sendErr, readErr), waitErr)
+	err = outcome(ctx, said, errors.Join(sendErr, readErr), waitErr)
+	if err == nil && unprivileged {
+		if err := openUpper(c.Upper); err != nil {
+			return fmt.Errorf("sandbox: read what the command made: %w", err)
+		}
+	}
+	return err
 }
 
-func command(ctx context.Context, c Config, unprivileged bool) *exec.Cmd {
+func command(ctx context.Context, c Config) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Args = []string{setupName}
 	cmd.Env = []string{}
@@ -73,11 +86,6 @@ func command(ctx context.Context, c Config, unprivileged bool) *exec.Cmd {
 		Cloneflags: cloneFlags(c.Network),
 		Pdeathsig:  syscall.SIGKILL,
 		Setsid:     true,
-	}
-	if unprivileged {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}
 	return cmd
 }
@@ -91,6 +99,11 @@ func cloneFlags(n Network) uintptr {
 		flags |= unix.CLONE_NEWNET
 	}
 	return flags
+}
+
+// stopped is the error of a command that its caller gave up, by a deadline say.
+func stopped(ctx context.Context) error {
+	return fmt.Errorf("the command was stopped: %w", context.Cause(ctx))
 }
 
 func startError(err error, unprivileged bool) error {
@@ -108,8 +121,8 @@ func refused(cause string) error {
 
 // outcome turns what the sandbox's first process said and how it ended into Run's error.
 func outcome(ctx context.Context, said []byte, pipeErr, waitErr error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if waitErr != nil && ctx.Err() != nil {
+		return stopped(ctx)
 	}
 	if len(said) > 0 {
 		var r report

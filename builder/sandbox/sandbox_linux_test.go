@@ -23,8 +23,18 @@ func TestMain(m *testing.M) {
 	if handled, code := Main(); handled {
 		os.Exit(code)
 	}
-	if os.Args[0] == callerName {
+	switch name := filepath.Base(os.Args[0]); name {
+	case callerName:
 		os.Exit(caller())
+	case mappedName:
+		os.Exit(leaveRoot(os.Args[1]))
+	case mappedRunName:
+		os.Exit(mappedRun())
+	case "newuidmap", "newgidmap":
+		os.Exit(writeIDMap(name, os.Args[1:]))
+	}
+	if len(os.Args) == 2 && os.Args[1] == probeName {
+		os.Exit(probe())
 	}
 	os.Exit(m.Run())
 }
@@ -240,7 +250,7 @@ func TestRunInheritsNoFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	got := runScript(t, newConfig(t, "ls -l /proc/self/fd /proc/1/fd"))
+	got := runScript(t, newConfig(t, "ls -l /proc/self/fd /proc/1/fd 2>&1 || true"))
 	if strings.Contains(got, "secret") {
 		t.Errorf("the command has the caller's files:\n%s", got)
 	}
@@ -256,6 +266,75 @@ func TestRunWithoutNetwork(t *testing.T) {
 	c.Network = NetworkNone
 	if got := strings.TrimSpace(runScript(t, c)); got != "lo" {
 		t.Errorf("interfaces %q, want lo alone", got)
+	}
+	for _, network := range []Network{NetworkHost, NetworkNone} {
+		c := probeConfig(t)
+		c.Env, c.Network = []string{"DIAL=tcp " + l.Addr().String()}, network
+		out, err := tryScript(t, c)
+		if reached := err == nil; reached != (network == NetworkHost) {
+			t.Errorf("network %s: %v %s", network, err, out)
+		}
+	}
+}
+
+func TestRunReachesNoAbstractSocketOfTheMachine(t *testing.T) {
+	if abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno != 0 || abi < 6 {
+		t.Skipf("this kernel scopes no sockets (Landlock %d, %v); containers on the host's network reach them there, too", abi, errno)
+	}
+	name := fmt.Sprintf("@sealrt-sandbox-%d", os.Getpid())
+	l, err := net.Listen("unix", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c := probeConfig(t)
+	c.Env = []string{"DIAL=unix " + name}
+	if out, err := tryScript(t, c); err == nil || !strings.Contains(out, "not permitted") {
+		t.Errorf("%v %s", err, out)
+	}
+}
+
+func TestRunCannotTouchTheBuildersExecutable(t *testing.T) {
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := runScript(t, newConfig(t, `
+		for try in "chmod 777 /proc/1/exe" "cat /proc/1/exe" "ls /proc/1/fd/" "cat /proc/1/environ" "ls /proc/1/root/" "ls /proc/1/cwd/"; do
+			if $try >/dev/null 2>&1; then echo "allowed: $try"; fi
+		done
+	`))
+	now, err := os.Stat("/proc/self/exe")
+	if err != nil || now.Mode() != self.Mode() || strings.Contains(out, "exe") || strings.Contains(out, "environ") || strings.Contains(out, "root") {
+		t.Errorf("mode %v, %v\n%s", now.Mode(), err, out)
+	}
+}
+
+func TestAScriptIsRunByItsInterpreter(t *testing.T) {
+	tests := []struct {
+		script string
+		args   []string
+		want   string
+	}{
+		{"#!/bin/cat\nhello\n", nil, "#!/bin/cat\nhello\n"},
+		{"#!/bin/sh -e\necho \"$0 $1\"\nfalse\n", []string{"one"}, scriptFile + " one\nexit code 1"},
+		{"#!/usr/bin/env sh\npwd", nil, TreeDir + "\n"},
+		{"#!/no/such -x\n", nil, "start the script with \"/no/such -x\": no such file or directory"},
+		{"echo hello", nil, "sandbox: the script does not begin with #! and an interpreter"},
+	}
+	for _, tt := range tests {
+		c := newConfig(t, "")
+		c.Argv, c.Script = tt.args, []byte(tt.script)
+		got, err := tryScript(t, c)
+		if err != nil {
+			got += err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.script, got, tt.want)
+		}
+		if found := changes(t, c.Upper); len(found) > 0 {
+			t.Errorf("%q left %v", tt.script, found)
+		}
 	}
 }
 

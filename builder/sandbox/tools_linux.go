@@ -14,16 +14,12 @@ import (
 
 // showTools shows the builder's programs and libraries in root, each directory under a throw-away overlay.
 func showTools(root string, req request) error {
-	dirs, err := toolDirs()
-	if err != nil {
-		return err
-	}
 	points, err := mountPoints("/proc/self/mountinfo")
 	if err != nil {
 		return fmt.Errorf("list mounts: %w", err)
 	}
 	shown := 0
-	for _, dir := range dirs {
+	for _, dir := range toolDirs() {
 		info, err := os.Lstat(dir)
 		if err != nil {
 			return err
@@ -48,18 +44,14 @@ func showTools(root string, req request) error {
 }
 
 // toolDirs returns the top-level directories of the builder, and links to them, that hold programs and libraries.
-func toolDirs() ([]string, error) {
-	found, err := filepath.Glob("/lib*")
-	if err != nil {
-		return nil, err
-	}
+func toolDirs() []string {
 	var dirs []string
-	for _, dir := range append([]string{"/usr", "/bin", "/sbin"}, found...) {
+	for _, dir := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/libo32", "/libilp32", "/libexec"} {
 		if _, err := os.Lstat(dir); err == nil {
 			dirs = append(dirs, dir)
 		}
 	}
-	return dirs, nil
+	return dirs
 }
 
 // showDir mounts dir of the builder in root, under an overlay with scratch directory work. What overlay refuses (a
