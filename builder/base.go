@@ -24,56 +24,57 @@ type baseStep struct {
 	none     bool
 }
 
-func (s *baseStep) do(ctx context.Context, b *building, later int) error {
-	b.based = true
+func (s *baseStep) do(ctx context.Context, w *work) error {
+	w.image.based = true
 	if s.none {
-		b.image.addHistory(s.Instruction.String(), b.Created, true)
+		w.image.addHistory(s.Instruction.String(), w.Created, true)
 		return nil
 	}
-	before := len(b.image.layers)
-	if err := s.collect(ctx, b, later+1); err != nil {
+	before := len(w.image.layers)
+	if err := s.collect(ctx, w, w.later+1); err != nil {
 		return err
 	}
-	if len(b.image.layers) == before {
-		b.image.addHistory(s.Instruction.String(), b.Created, true)
+	if len(w.image.layers) == before {
+		w.image.addHistory(s.Instruction.String(), w.Created, true)
 	}
 	return nil
 }
 
 // collect adds the layers of the container images; none when the tree names none. The image gets at most later
 // layers afterwards.
-func (s *baseStep) collect(ctx context.Context, b *building, later int) error {
-	tree := treeFS{b.image.tree}
+func (s *baseStep) collect(ctx context.Context, w *work, later int) error {
+	tree := treeFS{w.image.tree}
 	images, err := s.find(tree)
 	if err != nil || len(images) == 0 {
 		return err
 	}
-	if b.Source == nil {
+	if w.Source == nil {
 		return errors.New("the tree names container images, and there is no registry to ask for them: write BASE none to build without")
 	}
 	index, err := fs.ReadFile(tree, imagesIndex)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	platform := b.platform
+	platform := w.platform
 	if s.platform != nil {
 		platform = *s.platform
 	}
+	w.task.work()
 	set, err := airgap.Collect(ctx, images, airgap.Options{
-		Source: b.Source, Store: b.Store, Platform: platform, Jobs: b.Jobs, Observe: b.Observe, Created: b.Created,
-		BaseIndex: index, BaseLayers: len(b.image.layers) + later,
-		Have: func(h v1.Hash) bool { return b.image.tree.node("images/blobs/"+h.Algorithm+"/"+h.Hex) != nil },
+		Source: w.locked(w.Source, LockImage, platform), Store: w.Store, Platform: platform, Jobs: w.Jobs, Observe: w.task.transfer, Created: w.Created,
+		BaseIndex: index, BaseLayers: len(w.image.layers) + later,
+		Have: func(h v1.Hash) bool { return w.image.tree.node("images/blobs/"+h.Algorithm+"/"+h.Hex) != nil },
 	})
 	if err != nil {
 		return err
 	}
 	for _, l := range set.Layers {
 		d := l.Blob.Descriptor()
-		entries, err := viewLayer(ctx, b.Store, d)
+		entries, err := w.viewLayer(ctx, d)
 		if err != nil {
 			return err
 		}
-		b.image.add(recordOf(l.Blob), entries, artifact.HistoryBase, b.Created)
+		w.image.add(there(recordOf(l.Blob)), entries, artifact.HistoryBase, w.Created)
 	}
 	return nil
 }

@@ -20,11 +20,11 @@ func baseFiles(t *testing.T, b built) map[string]int {
 			continue
 		}
 		if h.CreatedBy == artifact.HistoryBase {
-			entries, err := viewLayer(t.Context(), b.store, b.manifest.Layers[n])
+			v, err := readView(t.Context(), b.store, b.manifest.Layers[n])
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, e := range entries {
+			for _, e := range v.Files {
 				if e.Mode.IsRegular() {
 					found[e.Name]++
 				}
@@ -56,7 +56,7 @@ func TestBaseCollectsTheImagesOfTheTree(t *testing.T) {
 	list := host + "/one:1\n"
 	o := options(t, "FROM scratch\nCOPY imageList manifests\nCOPY bin bin\n", map[string]string{"imageList": list, "bin/k3s": "k"})
 	o.Source = client
-	b := build(t, o)
+	b := mustBuild(t, o)
 	if got := indexNames(t, b); got != host+"/one:1" {
 		t.Errorf("index names %s", got)
 	}
@@ -67,7 +67,7 @@ func TestBaseCollectsTheImagesOfTheTree(t *testing.T) {
 	if got := b.config.Config.Labels[artifact.LabelImagesDigest]; !strings.HasPrefix(got, "sha256:") {
 		t.Errorf("label %q", got)
 	}
-	again := build(t, o)
+	again := mustBuild(t, o)
 	if again.desc.Digest != b.desc.Digest {
 		t.Error("a second build has another digest")
 	}
@@ -78,7 +78,7 @@ func TestBaseCollectsTheImagesOfTheTree(t *testing.T) {
 		Context: writeContext(t, map[string]string{"imageList": list + host + "/two:2\n"}),
 		Tags:    []artifact.Reference{ref(t, "test:2")},
 	}
-	top := build(t, o2)
+	top := mustBuild(t, o2)
 	if got := indexNames(t, top); got != host+"/one:1 "+host+"/two:2" {
 		t.Errorf("index names %s", got)
 	}
@@ -105,7 +105,7 @@ func TestBaseLinesSayWhatToCollect(t *testing.T) {
 	for _, tt := range tests {
 		o := options(t, "FROM scratch\n"+tt.lines+"\n", files)
 		o.Source = client
-		b := build(t, o)
+		b := mustBuild(t, o)
 		got := ""
 		if b.files(t)["images/index.json"] != "" {
 			got = indexNames(t, b)

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
+	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
@@ -23,7 +25,7 @@ type Options struct {
 	Context  string          // directory that COPY reads
 	Store    *artifact.Store // receives the image; base images are looked for here first
 	Source   artifact.Source // where base images and container images come from, a registry; nil: nowhere
-	Platform *v1.Platform    // of this machine, whose programs RUN executes; nil: that of this program
+	Platform *v1.Platform    // of this machine; nil: that of this program
 	// Platforms are what to build for; empty is the platform of FROM --platform, or else this machine's architecture.
 	Platforms   []v1.Platform
 	BuildArgs   map[string]string
@@ -31,12 +33,26 @@ type Options struct {
 	Created     time.Time         // of the image and every file in it; the zero time is the Unix epoch
 	Compression layer.Compression // of layers of files; container images stay as they are
 	NoCache     bool              // make every layer anew
-	Jobs        int               // what is done at a time, blobs or compression goroutines; 0 is a default for each
+	Jobs        int               // what is done at a time, blobs or layers; 0 is a default for each
 	Tags        []artifact.Reference
-	AddHosts    []string             // host:ip, for RUN
-	CAFile      string               // PEM certificates that tools of RUN trust in addition; may be empty
-	Observe     func(artifact.Event) // called one event at a time; may be nil
-	Log         io.Writer            // output of RUN commands; nil discards
+
+	Runner   Runner            // carries out RUN commands; nil: this machine
+	AddHosts []string          // host:ip, for RUN
+	CAFile   string            // PEM certificates that downloads and tools of RUN trust in addition; may be empty
+	Secrets  map[string][]byte // what RUN --mount=type=secret finds, by id
+	Timeout  time.Duration     // for each RUN command; 0: no limit
+
+	Lock   *Lock // answers what names mean, and records it; may be nil
+	Frozen bool  // what Lock does not say is an error
+
+	CacheFrom []artifact.Reference // images of CacheTo in Source, whose layers need not be made again
+	CacheTo   []artifact.Reference // where in CacheSink to leave the layers that were used or made
+	CacheSink artifact.Sink
+
+	OnLayer func(context.Context, v1.Descriptor) // called when a layer of files is in the store, from any goroutine; may be nil
+	Observe func(Event)                          // called one event at a time; may be nil
+	Now     func() time.Time                     // the clock of events; nil: time.Now
+	Proxy   func(name string) string             // value of HTTPS_PROXY and its like, for ADD; a build argument wins; nil: none
 }
 
 // Build builds the image for every platform, leaves it in the store under all tags, and returns the descriptor of
@@ -48,7 +64,7 @@ func Build(ctx context.Context, o Options) (d v1.Descriptor, err error) {
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	if err := check(o, platforms, nil); err != nil {
+	if err := check(o, nil); err != nil {
 		return v1.Descriptor{}, err
 	}
 	if o.Store == nil {
@@ -67,27 +83,30 @@ func Build(ctx context.Context, o Options) (d v1.Descriptor, err error) {
 		return v1.Descriptor{}, err
 	}
 	defer files.Close()
-	if files.store != "" {
-		o.Observe(artifact.Event{Kind: artifact.EventNote, Name: "the store, " + files.store + ", is no part of the context"})
+	b, err := newBuild(ctx, o, files, platforms)
+	if err != nil {
+		return v1.Descriptor{}, err
 	}
-	reportUnknownArgs(o)
-	buffers := &layer.Buffers{}
-	var built []v1.Descriptor
-	for _, p := range platforms {
-		d, err := buildPlatform(ctx, o, files, buffers, p)
-		if err != nil {
-			return v1.Descriptor{}, err
-		}
-		built = append(built, d)
+	defer func() { err = errors.Join(err, b.close()) }()
+	if files.store != "" {
+		b.note("the store, " + files.store + ", is no part of the context")
+	}
+	reportUnknownArgs(b)
+	built, err := b.platforms(ctx, platforms)
+	if err != nil {
+		return v1.Descriptor{}, err
 	}
 	if d, err = unite(ctx, o.Store, built); err != nil {
+		return v1.Descriptor{}, err
+	}
+	if err := b.cache.export(ctx, b); err != nil {
 		return v1.Descriptor{}, err
 	}
 	for _, tag := range o.Tags {
 		if err := o.Store.Tag(ctx, tag, d); err != nil {
 			return v1.Descriptor{}, err
 		}
-		o.Observe(artifact.Event{Kind: artifact.EventTagged, Ref: tag.Familiar(), Digest: d.Digest})
+		b.note(tag.Familiar() + " is " + d.Digest.String())
 	}
 	return d, nil
 }
@@ -101,12 +120,26 @@ func withDefaults(o Options) Options {
 	}
 	o.Created = o.Created.UTC().Truncate(time.Second)
 	if o.Observe == nil {
-		o.Observe = func(artifact.Event) {}
+		o.Observe = func(Event) {}
 	}
-	if o.Log == nil {
-		o.Log = io.Discard
+	if o.OnLayer == nil {
+		o.OnLayer = func(context.Context, v1.Descriptor) {}
+	}
+	if o.Proxy == nil {
+		o.Proxy = func(string) string { return "" }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	return o
+}
+
+// proxy returns the value of HTTPS_PROXY and its like.
+func (o Options) proxy(name string) string {
+	if v, ok := o.BuildArgs[name]; ok {
+		return v
+	}
+	return o.Proxy(name)
 }
 
 // unite returns the only descriptor, or that of an index of all.
@@ -121,66 +154,87 @@ func unite(ctx context.Context, store *artifact.Store, built []v1.Descriptor) (v
 	return store.PutBytes(ctx, types.OCIImageIndex, data)
 }
 
-// building is the build of one platform's image.
-type building struct {
+// build is what all stages and platforms of one Build share.
+type build struct {
 	Options
-	file     string // name of the Kubefile
-	platform v1.Platform
-	files    *contextDir
-	buffers  *layer.Buffers // of all layers, which are written one after another
-	image    *image
-	lastRun  kubefile.Instruction // the RUN that ran last, for blame; nil without one
-	based    bool                 // a BASE instruction was met
-	inherits map[string]string    // labels of the base image
+	files       *contextDir
+	cache       *cache
+	trees       *trees
+	runner      Runner
+	buffers     *layer.Buffers
+	writers     chan struct{}      // one for each layer that is written at a time
+	shared      singleflight.Group // what several stages or platforms need at the same time
+	group       *errgroup.Group    // stages, and layers that are being written
+	several     bool               // platforms
+	first       string             // of the platforms
+	stages      map[string]*stage  // planned so far
+	spools      spools
+	downloads   *downloader
+	downloading downloading
+
+	mu    sync.Mutex // guards what follows
+	tasks int        // begun so far
 }
 
-// buildPlatform builds the image for p and returns the descriptor of its manifest, with the platform.
-func buildPlatform(ctx context.Context, o Options, files *contextDir, buffers *layer.Buffers, p v1.Platform) (v1.Descriptor, error) {
-	stage := o.File.Stages[len(o.File.Stages)-1]
-	b := &building{Options: o, file: o.File.Name, platform: p, files: files, buffers: buffers}
-	base, err := b.findBase(ctx, stage.From)
+func newBuild(ctx context.Context, o Options, files *contextDir, platforms []v1.Platform) (*build, error) {
+	trees, err := openTrees(o.Store)
 	if err != nil {
-		return v1.Descriptor{}, err
+		return nil, err
 	}
-	steps, err := b.plan(stage, base.config)
+	b := &build{
+		Options: o, files: files, trees: trees, buffers: &layer.Buffers{}, runner: o.Runner,
+		writers: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), several: len(platforms) > 1, first: platforms[0].String(),
+		stages: map[string]*stage{},
+	}
+	if b.runner == nil {
+		b.runner = &local{store: o.Store, trees: trees}
+	}
+	trees.list = b.viewLayer
+	client, err := newDownloadClient(o.CAFile, proxyOf(o.proxy))
 	if err != nil {
-		return v1.Descriptor{}, err
+		return nil, err
 	}
-	if b.image, err = b.start(ctx, base); err != nil {
-		return v1.Descriptor{}, b.at(stage.From, err)
+	b.downloads = &downloader{
+		store: o.Store, client: client, locked: o.Lock, frozen: o.Frozen,
+		progress: b.downloading.progress,
+		note: func(format string, args ...any) {
+			b.tell(Event{Kind: BuildWarning, Text: fmt.Sprintf(format, args...)})
+		},
 	}
-	b.inherits = copyMap(b.image.config.Config.Labels)
-	for i, s := range steps {
-		if err := ctx.Err(); err != nil {
-			return v1.Descriptor{}, context.Cause(ctx)
-		}
-		b.note("[%d/%d] %s", i+1, len(steps), firstLine(s.source().String()))
-		if err := s.do(ctx, b, len(steps)-i-1); err != nil {
-			return v1.Descriptor{}, b.at(s.source(), err)
-		}
-	}
-	if err := b.finish(ctx, stage); err != nil {
-		return v1.Descriptor{}, err
-	}
-	return b.image.store(ctx, o.Store)
+	b.cache, err = openCache(ctx, b)
+	return b, err
 }
 
-// finish adds what the Kubefile implies rather than says.
-func (b *building) finish(ctx context.Context, stage *kubefile.Stage) error {
-	if !b.based {
-		if err := (&baseStep{}).collect(ctx, b, 1); err != nil {
-			return fmt.Errorf("%s: %s: %w", b.file, artifact.HistoryBase, err)
+// close gives up what the entries of layers were read from.
+func (b *build) close() error { return b.spools.close() }
+
+// platforms builds for every platform and returns the descriptors of the manifests, with their platforms.
+func (b *build) platforms(ctx context.Context, platforms []v1.Platform) ([]v1.Descriptor, error) {
+	targets := make([]*stage, len(platforms))
+	for i, p := range platforms {
+		var err error
+		if targets[i], err = b.target(ctx, p); err != nil {
+			return nil, err
 		}
 	}
-	return b.describe(ctx, stage)
-}
-
-// at says at which instruction err happened.
-func (b *building) at(i kubefile.Instruction, err error) error {
-	return fmt.Errorf("%s:%d:%d: %s: %w", b.file, i.Pos().Line, i.Pos().Column, shorten(firstLine(i.String())), err)
-}
-
-// note tells the user a sentence.
-func (b *building) note(format string, args ...any) {
-	b.Observe(artifact.Event{Kind: artifact.EventNote, Ref: b.platform.String(), Name: fmt.Sprintf(format, args...)})
+	built := make([]v1.Descriptor, len(platforms))
+	group, ctx := errgroup.WithContext(ctx)
+	b.group = group
+	for _, s := range b.stages {
+		group.Go(func() error {
+			_, err := s.solve(ctx)
+			return err
+		})
+	}
+	for i, s := range targets {
+		group.Go(func() error {
+			m, err := s.solve(ctx)
+			if err != nil {
+				return err
+			}
+			built[i], err = s.finish(ctx, m)
+			return err
+		})
+	}
+	return built, group.Wait()
 }

@@ -10,9 +10,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
-	"runtime"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,7 +21,7 @@ import (
 )
 
 // cacheFormat is part of every key: a release whose layers have other bytes changes it.
-const cacheFormat = "sealrt layer 1"
+const cacheFormat = "sealrt layer 2"
 
 // record says which layer an instruction made.
 type record struct {
@@ -37,202 +35,136 @@ func recordOf(b layer.Blob) record {
 	return record{Digest: b.Digest, DiffID: b.DiffID, Size: b.Size, MediaType: b.MediaType}
 }
 
+// empty says that there is no layer.
+func (r record) empty() bool { return r.Digest.Hex == "" }
+
 // layer returns the descriptor of the layer.
 func (r record) layer() v1.Descriptor {
 	return v1.Descriptor{MediaType: r.MediaType, Size: r.Size, Digest: r.Digest}
 }
 
-// cached returns the record under key if its layer is in the store.
-func (b *building) cached(ctx context.Context, key string) (record, bool) {
-	if b.NoCache {
+// cache knows which layers were made before, here or by those whose cache images are read.
+type cache struct {
+	store    *artifact.Store
+	blind    bool // nothing is found
+	imported []*importedCache
+
+	mu   sync.Mutex
+	used map[string]record // found or kept, by key
+}
+
+func openCache(ctx context.Context, b *build) (*cache, error) {
+	c := &cache{store: b.Store, blind: b.NoCache, used: map[string]record{}}
+	for _, ref := range b.CacheFrom {
+		if b.Source == nil {
+			return nil, errors.New("--cache-from: there is no registry to read from")
+		}
+		from, err := importCache(ctx, b.Source, ref)
+		switch {
+		case errors.Is(err, artifact.ErrNotFound):
+			b.note("there is no cache at " + ref.Familiar() + " yet")
+		case err != nil && ctx.Err() == nil:
+			b.tell(Event{Kind: BuildWarning, Text: "built without a cache: " + err.Error()})
+		case err != nil:
+			return nil, err
+		default:
+			c.imported = append(c.imported, from)
+		}
+	}
+	return c, nil
+}
+
+// find returns the record under key if its layer is in the store, or can be fetched.
+func (c *cache) find(ctx context.Context, key string) (record, bool) {
+	if c.blind {
 		return record{}, false
 	}
-	var r record
-	data, ok := b.Store.CacheGet(key)
+	r, ok := c.look(ctx, key)
+	for i := 0; !ok && i < len(c.imported); i++ {
+		if r, ok = c.imported[i].lookup(ctx, key); ok && !r.empty() {
+			ok = c.imported[i].fetch(ctx, c.store, r, nil) == nil // what cannot be fetched is made
+		}
+		if ok {
+			_ = c.write(key, r) // the next build has it without asking
+		}
+	}
+	if ok {
+		c.note(key, r)
+	}
+	return r, ok
+}
+
+// look asks the store.
+func (c *cache) look(ctx context.Context, key string) (r record, ok bool) {
+	data, ok := c.store.CacheGet(key)
 	if !ok || json.Unmarshal(data, &r) != nil {
 		return record{}, false
 	}
-	if r.Digest.Hex == "" {
+	if r.empty() {
 		return r, true
 	}
-	ok, err := b.Store.Has(ctx, artifact.Reference{}, v1.Descriptor{Digest: r.Digest, Size: r.Size})
+	ok, err := c.store.Has(ctx, artifact.Reference{}, v1.Descriptor{Digest: r.Digest, Size: r.Size})
 	return r, ok && err == nil
 }
 
-func (b *building) keep(key string, r record) error {
+// known says whether there is anything under key.
+func (c *cache) known(ctx context.Context, key string) bool {
+	if c.blind {
+		return false
+	}
+	_, ok := c.store.CacheGet(key)
+	for i := 0; !ok && i < len(c.imported); i++ {
+		_, ok = c.imported[i].lookup(ctx, key)
+	}
+	return ok
+}
+
+// keep remembers the layer under key.
+func (c *cache) keep(key string, r record) error {
+	c.note(key, r)
+	return c.write(key, r)
+}
+
+func (c *cache) write(key string, r record) error {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return b.Store.CachePut(key, data)
+	return c.store.CachePut(key, data)
 }
 
-// addFiles adds a layer of files. Its key is what the layer holds, so that it does not matter where in which
-// Kubefile the files are copied. Content is hashed only when a layer of files with these names, modes and sizes was
-// made before, or else while it is written.
-func (b *building) addFiles(ctx context.Context, entries []layer.Entry, createdBy string) error {
-	if len(entries) == 0 {
-		b.image.addHistory(createdBy, b.Created, true)
-		return nil
-	}
-	shape := b.shape(entries)
-	sums := newContentSums(entries)
-	if _, seen := b.cached(ctx, shape); seen {
-		if err := sums.readAll(ctx); err != nil {
+func (c *cache) note(key string, r record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.used[key] = r
+}
+
+// export leaves what was used or made where the user asked for it.
+func (c *cache) export(ctx context.Context, b *build) error {
+	for _, ref := range b.CacheTo {
+		if b.CacheSink == nil {
+			return errors.New("--cache-to: there is no registry to write to")
+		}
+		t := b.newTask("export the cache to " + ref.Familiar())
+		t.work()
+		if err := exportCache(ctx, b.CacheSink, ref, c.store, c.used, t.transfer); err != nil {
+			t.fail(err)
 			return err
 		}
-		if r, ok := b.cached(ctx, sums.key(shape)); ok {
-			b.note("unchanged: layer %s is in the store", r.Digest)
-			b.image.add(r, entries, createdBy, b.Created)
-			return nil
-		}
+		t.done()
 	}
-	if err := b.Store.CheckSpace(totalSize(entries)); err != nil {
-		return err
-	}
-	blob, err := b.writeLayer(ctx, layer.Sorted(sums.observed()))
-	if err != nil {
-		return err
-	}
-	r := recordOf(blob)
-	if err := errors.Join(b.keep(sums.key(shape), r), b.keep(shape, record{Digest: r.Digest, Size: r.Size})); err != nil {
-		return err
-	}
-	b.image.add(r, entries, createdBy, b.Created)
 	return nil
 }
 
-// writeLayer streams a layer into the store.
-func (b *building) writeLayer(ctx context.Context, entries iter.Seq2[layer.Entry, error]) (layer.Blob, error) {
-	w, err := b.Store.NewBlob(ctx)
-	if err != nil {
-		return layer.Blob{}, err
-	}
-	defer w.Close()
-	blob, err := layer.Write(ctx, w, entries, layer.Options{
-		Compression: b.Compression, Created: b.Created, Jobs: b.compressors(), Buffers: b.buffers,
-	})
-	if err != nil {
-		return layer.Blob{}, err
-	}
-	return blob, w.Commit(blob.Digest, blob.Size)
-}
-
-// compressors is the number of goroutines that compress: more than there are processors would only take memory.
-func (b *building) compressors() int {
-	n := runtime.GOMAXPROCS(0)
-	if b.Jobs > 0 {
-		n = min(n, b.Jobs)
-	}
-	return n
-}
-
 // newKey begins a key with what every layer depends on.
-func (b *building) newKey(kind string) hash.Hash {
+func (b *build) newKey(kind string) hash.Hash {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s\n%s\n%d\n", cacheFormat, kind, b.Compression, b.Created.Unix())
 	return h
 }
 
-// shape is the key of everything about the entries but their content.
-func (b *building) shape(entries []layer.Entry) string {
-	h := b.newKey("files")
-	for _, e := range entries {
-		fmt.Fprintf(h, "%q %d %d %d %d %q\n", e.Name, e.Mode, e.UID, e.GID, e.Size, e.Linkname)
-	}
-	return "build/shape/" + hex.EncodeToString(h.Sum(nil))
-}
-
-func totalSize(entries []layer.Entry) int64 {
-	var n int64
-	for _, e := range entries {
-		n += e.Size
-	}
-	return n
-}
-
-// contentSums collects the digests of files while somebody reads them.
-type contentSums struct {
-	entries []layer.Entry
-	mu      sync.Mutex
-	sums    map[string]string
-}
-
-func newContentSums(entries []layer.Entry) *contentSums {
-	return &contentSums{entries: entries, sums: map[string]string{}}
-}
-
-// key is the key of the layer; all content was read before.
-func (c *contentSums) key(shape string) string {
-	h := sha256.New()
-	io.WriteString(h, shape)
-	for _, name := range keys(c.sums) {
-		fmt.Fprintf(h, "\n%q %s", name, c.sums[name])
-	}
-	return "build/files/" + hex.EncodeToString(h.Sum(nil))
-}
-
-// observed returns the entries so that reading one adds its digest.
-func (c *contentSums) observed() []layer.Entry {
-	out := make([]layer.Entry, len(c.entries))
-	for i, e := range c.entries {
-		out[i] = e
-		if open := e.Open; open != nil {
-			out[i].Open = func() (io.ReadCloser, error) {
-				r, err := open()
-				if err != nil {
-					return nil, err
-				}
-				return &summing{ReadCloser: r, h: sha256.New(), done: func(sum string) { c.add(e.Name, sum) }}, nil
-			}
-		}
-	}
-	return out
-}
-
-func (c *contentSums) add(name, sum string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sums[name] = sum
-}
-
-// readAll reads all content for nothing but its digests.
-func (c *contentSums) readAll(ctx context.Context) error {
-	buf := make([]byte, 1<<20)
-	for _, e := range c.observed() {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if e.Open == nil {
-			continue
-		}
-		r, err := e.Open()
-		if err != nil {
-			return err
-		}
-		_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, buf)
-		r.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// summing hands on what it reads, and tells the digest at the end.
-type summing struct {
-	io.ReadCloser
-	h    hash.Hash
-	done func(string)
-}
-
-func (s *summing) Read(p []byte) (int, error) {
-	n, err := s.ReadCloser.Read(p)
-	s.h.Write(p[:n])
-	if err == io.EOF {
-		s.done(hex.EncodeToString(s.h.Sum(nil)))
-	}
-	return n, err
+func endKey(kind string, h hash.Hash) string {
+	return "build/" + kind + "/" + hex.EncodeToString(h.Sum(nil))
 }
 
 // hashFiles adds the content of those of the files that exist to h.

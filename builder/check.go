@@ -1,9 +1,9 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sort"
 	"strconv"
@@ -23,10 +23,14 @@ func platformsOf(o Options) ([]v1.Platform, error) {
 	wanted := o.Platforms
 	if len(wanted) == 0 {
 		wanted = []v1.Platform{{OS: "linux", Architecture: o.Platform.Architecture, Variant: o.Platform.Variant}}
-		if text := o.File.Stages[0].From.Platform; text != "" && !strings.Contains(text, "$") {
+		from := o.File.Stages[len(o.File.Stages)-1].From
+		if i, err := targetStage(o); err == nil {
+			from = o.File.Stages[i].From
+		}
+		if text := from.Platform; text != "" && !strings.Contains(text, "$") {
 			p, err := v1.ParsePlatform(text)
 			if err != nil {
-				return nil, mistake(o.File, o.File.Stages[0].From, "platform "+strconv.Quote(text), err.Error())
+				return nil, mistake(o.File, from, "platform "+strconv.Quote(text), err.Error())
 			}
 			wanted = []v1.Platform{*p}
 		}
@@ -50,14 +54,14 @@ func platformsOf(o Options) ([]v1.Platform, error) {
 // builder cannot do and, where nothing but the context decides that, variables, flags and missing sources. What is wrong
 // with o but not with the file is another error; Store and Source are not used. found is what the parser says, which
 // becomes part of the result; the rest of such a file is not looked at as closely, lest one mistake is reported twice.
-func Check(o Options, found kubefile.Errors) error {
+func Check(ctx context.Context, o Options, found kubefile.Errors) error {
 	o = withDefaults(o)
 	if len(found) > 0 && (o.File == nil || len(o.File.Stages) == 0) {
 		return found
 	}
 	platforms, err := platformsOf(o)
 	if err == nil {
-		err = check(o, platforms, found)
+		err = check(o, found)
 	}
 	if err != nil {
 		return err
@@ -68,45 +72,64 @@ func Check(o Options, found kubefile.Errors) error {
 	}
 	defer files.Close()
 	for _, p := range platforms {
-		b := &building{Options: o, file: o.File.Name, platform: p, files: files}
-		if err := b.checkPlan(o.File.Stages[0]); err != nil {
+		b := &build{Options: o, files: files, several: len(platforms) > 1, stages: map[string]*stage{}}
+		if err := b.checkPlans(ctx, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkPlan reports mistakes of a stage that depend on the values of variables and on the context. A stage that starts
-// from an image depends on that image too, which is not there to be asked.
-func (b *building) checkPlan(stage *kubefile.Stage) error {
-	name, err := b.baseName(stage.From)
-	if err != nil {
-		return err
-	}
-	if name != scratch {
-		if _, err := artifact.ParseReference(name); err != nil {
-			return mistake(b.File, stage.From, err.Error(), "")
+// checkPlans reports mistakes of all stages that depend on the values of variables and on the context. A stage that
+// starts from an image depends on that image too, which is not there to be asked.
+func (b *build) checkPlans(ctx context.Context, p v1.Platform) error {
+	var found kubefile.Errors
+	for i := range b.File.Stages {
+		s := &stage{build: b, source: b.File.Stages[i], index: i, target: p}
+		b.stages[stageKey(i, p)] = s
+		name, err := s.begin()
+		if err == nil {
+			err = s.checkPlan(ctx, name)
 		}
-		return nil
+		if err := s.blame(err); err != nil {
+			return err
+		}
+		found = append(found, s.mistakes...)
 	}
-	_, err = b.plan(stage, &v1.ConfigFile{})
-	return err
+	if len(found) > 0 {
+		found.Sort()
+		return found
+	}
+	return nil
+}
+
+func (s *stage) checkPlan(ctx context.Context, name string) error {
+	parent, ok := stageNamed(s.File, name, s.index)
+	switch {
+	case ok && !isNumber(name):
+		if s.parent = s.stages[stageKey(parent, s.target)]; s.parent.config == nil {
+			return nil
+		}
+		return s.planSteps(ctx, s.parent.config)
+	case name == scratch:
+		return s.planSteps(ctx, &v1.ConfigFile{})
+	}
+	if _, err := artifact.ParseReference(name); err != nil {
+		return mistake(s.File, s.source.From, err.Error(), "")
+	}
+	return nil
 }
 
 // check reports, all at once and with the mistakes found before, what this builder cannot do.
-func check(o Options, platforms []v1.Platform, found kubefile.Errors) error {
+func check(o Options, found kubefile.Errors) error {
 	found = slices.Clone(found)
 	refuse := func(i kubefile.Instruction, message, hint string) {
 		found = append(found, mistake(o.File, i, message, hint))
 	}
-	for _, stage := range o.File.Stages[1:] {
-		refuse(stage.From, "several stages are not supported yet", "build the stages as images of their own, and start from the last with FROM")
-	}
 	for _, stage := range o.File.Stages {
 		for _, i := range stage.Instructions {
-			checkInstruction(i, refuse)
-			if run, ok := i.(*kubefile.Run); ok {
-				checkRun(run, o, platforms, refuse)
+			if base, ok := i.(*kubefile.Base); ok && strings.Contains(base.Platform, ",") {
+				refuse(i, "BASE for several platforms is not supported yet", "build with --platform "+base.Platform+" instead")
 			}
 		}
 	}
@@ -114,50 +137,8 @@ func check(o Options, platforms []v1.Platform, found kubefile.Errors) error {
 		found.Sort()
 		return found
 	}
-	if first := o.File.Stages[0].From; o.Target != "" && o.Target != "0" && !strings.EqualFold(o.Target, first.As) {
-		return fmt.Errorf("%s: target %q: there is no such stage", o.File.Name, o.Target)
-	}
-	return nil
-}
-
-type refusal func(i kubefile.Instruction, message, hint string)
-
-func checkInstruction(i kubefile.Instruction, refuse refusal) {
-	switch i := i.(type) {
-	case *kubefile.Add:
-		refuse(i, "ADD is not supported yet", "download and unpack first, then COPY")
-	case *kubefile.User:
-		refuse(i, "USER is not supported yet", "RUN commands run as root of the sandbox; leave the line out")
-	case *kubefile.Copy:
-		if i.From != "" {
-			refuse(i, "COPY --from is not supported yet", "start FROM that image, or COPY the files from the context")
-		}
-		if i.Parents {
-			refuse(i, "COPY --parents is not supported yet", "write one COPY a directory")
-		}
-	case *kubefile.Base:
-		if strings.Contains(i.Platform, ",") {
-			refuse(i, "BASE for several platforms is not supported yet", "build with --platform "+i.Platform+" instead")
-		}
-	}
-}
-
-func checkRun(run *kubefile.Run, o Options, platforms []v1.Platform, refuse refusal) {
-	if len(run.Mounts) > 0 {
-		refuse(run, "RUN --mount is not supported yet", "COPY what the command needs, and delete it in the same RUN")
-	}
-	if h, ok := run.Script(); ok && strings.HasPrefix(h.Text(), "#!") {
-		refuse(run, "RUN with a script of its own interpreter is not supported yet", "COPY the script, and RUN it by its path")
-	}
-	if runtime.GOOS != "linux" {
-		refuse(run, "RUN needs Linux, this is "+runtime.GOOS, "build on a Linux machine or with --builder")
-		return
-	}
-	for _, p := range platforms {
-		if !artifact.MatchPlatform(*o.Platform, v1.Platform{OS: p.OS, Architecture: p.Architecture}) {
-			refuse(run, fmt.Sprintf("RUN for %s is not possible on %s", p.String(), o.Platform), "build on such a machine, or COPY files that were made there")
-		}
-	}
+	_, err := targetStage(o)
+	return err
 }
 
 func mistake(f *kubefile.File, i kubefile.Instruction, message, hint string) *kubefile.Error {
@@ -165,7 +146,7 @@ func mistake(f *kubefile.File, i kubefile.Instruction, message, hint string) *ku
 }
 
 // reportUnknownArgs tells of build arguments that no ARG asks for.
-func reportUnknownArgs(o Options) {
+func reportUnknownArgs(o *build) {
 	known := map[string]bool{}
 	declare := func(a *kubefile.Arg) {
 		for _, p := range a.Pairs {
@@ -175,9 +156,11 @@ func reportUnknownArgs(o Options) {
 	for _, a := range o.File.Args {
 		declare(a)
 	}
-	for _, i := range o.File.Stages[0].Instructions {
-		if a, ok := i.(*kubefile.Arg); ok {
-			declare(a)
+	for _, s := range o.File.Stages {
+		for _, i := range s.Instructions {
+			if a, ok := i.(*kubefile.Arg); ok {
+				declare(a)
+			}
 		}
 	}
 	for _, name := range append(proxyArgs(), predefinedNames()...) {
@@ -191,7 +174,7 @@ func reportUnknownArgs(o Options) {
 	}
 	sort.Strings(unknown)
 	for _, name := range unknown {
-		o.Observe(artifact.Event{Kind: artifact.EventNote,
-			Name: fmt.Sprintf("build argument %s: no ARG in %s asks for it%s", name, o.File.Name, didYouMean(name, keys(known)))})
+		o.tell(Event{Kind: BuildWarning,
+			Text: fmt.Sprintf("build argument %s: no ARG in %s asks for it%s", name, o.File.Name, didYouMean(name, keys(known)))})
 	}
 }

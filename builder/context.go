@@ -3,16 +3,21 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+
+	"github.com/sealrt/sealrt/artifact/layer"
 )
 
 // lockName is the lock file of a Kubefile, which is never part of the context.
@@ -22,8 +27,14 @@ const lockName = "Kubefile.lock"
 // wherever symbolic links lead.
 type contextDir struct {
 	root   *os.Root
+	dir    *layer.Dir // the same, for reading
 	ignore *patternmatcher.PatternMatcher
 	store  string // name of the store's directory, if it lies in the context
+	opened time.Time
+
+	mu   sync.Mutex // guards the directory that was looked at last
+	last string
+	sub  *os.Root // nil: none
 }
 
 // openContext opens the directory; the caller closes it. The store, whose directory is given unless it is "", is no
@@ -33,14 +44,18 @@ func openContext(dir, store string) (*contextDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the context: %w", err)
 	}
-	c := &contextDir{root: root}
-	if c.ignore, err = readIgnore(root); err != nil {
+	c := &contextDir{root: root, opened: time.Now()}
+	if c.dir, err = layer.OpenDir(dir); err != nil {
 		root.Close()
+		return nil, fmt.Errorf("open the context: %w", err)
+	}
+	if c.ignore, err = readIgnore(root); err != nil {
+		c.Close()
 		return nil, fmt.Errorf("open the context: %w", err)
 	}
 	if store != "" {
 		if c.store, err = nameWithin(root, store); err != nil {
-			root.Close()
+			c.Close()
 			return nil, fmt.Errorf("open the context: %w", err)
 		}
 	}
@@ -69,7 +84,33 @@ func nameWithin(root *os.Root, dir string) (string, error) {
 }
 
 // Close gives up the directory.
-func (c *contextDir) Close() error { return c.root.Close() }
+func (c *contextDir) Close() error {
+	err := errors.Join(c.root.Close(), c.dir.Close())
+	if c.sub != nil {
+		err = errors.Join(err, c.sub.Close())
+	}
+	return err
+}
+
+// in calls fn with the directory dir. The one that was asked for last stays open: a tree is walked directory by directory.
+func (c *contextDir) in(dir string, fn func(*os.Root) error) error {
+	if dir == "." {
+		return fn(c.root)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sub == nil || c.last != dir {
+		sub, err := c.root.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		if c.sub != nil {
+			c.sub.Close()
+		}
+		c.sub, c.last = sub, dir
+	}
+	return fn(c.sub)
+}
 
 // readIgnore reads .kubefileignore, or else .dockerignore, or else nothing.
 func readIgnore(root *os.Root) (*patternmatcher.PatternMatcher, error) {
@@ -95,7 +136,7 @@ func readIgnore(root *os.Root) (*patternmatcher.PatternMatcher, error) {
 	return patternmatcher.New(nil)
 }
 
-// ignored says whether the ignore file, or the language, hides name.
+// ignored implements origin: the ignore file, or the language, may hide name.
 func (c *contextDir) ignored(name string) (bool, error) {
 	if name == "." {
 		return false, nil
@@ -111,16 +152,20 @@ func (c *contextDir) foreign(name string) bool {
 	return name == lockName || c.store != "" && (name == c.store || strings.HasPrefix(name, c.store+"/"))
 }
 
-// hidesAll says whether nothing below an ignored directory can be seen either.
+// hidesAll implements origin.
 func (c *contextDir) hidesAll() bool { return !c.ignore.Exclusions() }
 
-// lstat returns what name is. A path that leaves the context by way of a link is an error that says so.
+// lstat implements origin. A path that leaves the context by way of a link is an error that says so.
 func (c *contextDir) lstat(name string) (fs.FileInfo, error) {
-	info, err := c.root.Lstat(name)
+	var info fs.FileInfo
+	err := c.in(path.Dir(name), func(r *os.Root) (err error) {
+		info, err = r.Lstat(path.Base(name))
+		return err
+	})
 	return info, unreadable(name, err)
 }
 
-// stat follows links within the context.
+// stat implements origin: it follows links within the context.
 func (c *contextDir) stat(name string) (fs.FileInfo, error) {
 	info, err := c.root.Stat(name)
 	return info, unreadable(name, err)
@@ -141,9 +186,9 @@ func unreadable(name string, err error) error {
 	return err
 }
 
-// names lists a directory, sorted, without what is ignored for good.
+// names implements origin.
 func (c *contextDir) names(dir string) ([]string, error) {
-	f, err := c.root.Open(dir)
+	f, err := c.dir.Open(dir)
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
@@ -166,59 +211,10 @@ func (c *contextDir) names(dir string) ([]string, error) {
 	return seen, nil
 }
 
-// cleanSource makes a word of COPY a path within the context, as docker does: absolute paths begin at the context,
-// and ".." ends there.
-func cleanSource(word string) string {
-	return strings.TrimPrefix(path.Join("/", word), "/")
-}
+// where implements origin.
+func (c *contextDir) where() string { return "the context" }
 
-// glob returns the paths that a word of COPY means: itself, or what its pattern matches, sorted. No match is an
-// empty list.
-func (c *contextDir) glob(word string) (found []string, isGlob bool, err error) {
-	clean := cleanSource(word)
-	if clean == "" {
-		return []string{"."}, false, nil
-	}
-	if !strings.ContainsAny(clean, `*?[\`) {
-		return []string{clean}, false, nil
-	}
-	found = []string{"."}
-	for _, part := range strings.Split(clean, "/") {
-		if found, err = c.globPart(found, part); err != nil {
-			return nil, true, fmt.Errorf("pattern %q: %w", word, err)
-		}
-	}
-	return found, true, nil
-}
-
-// globPart returns the members of dirs that one part of a pattern matches.
-func (c *contextDir) globPart(dirs []string, part string) ([]string, error) {
-	var found []string
-	for _, dir := range dirs {
-		if info, err := c.stat(dir); err != nil || !info.IsDir() {
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, err
-			}
-			continue
-		}
-		names, err := c.names(dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			match, err := path.Match(part, name)
-			if err != nil {
-				return nil, err
-			}
-			if match {
-				found = append(found, path.Join(dir, name))
-			}
-		}
-	}
-	return found, nil
-}
-
-// missing explains that a source is not there.
+// missing implements origin.
 func (c *contextDir) missing(name string) error {
 	if c.foreign(name) {
 		return fmt.Errorf("%s is never part of the context", name)
@@ -239,4 +235,36 @@ func (c *contextDir) missing(name string) error {
 			return fmt.Errorf("%s is not in the context", name)
 		}
 	}
+}
+
+// entry implements origin. Size and mode are those of now; a file that changes later is an error when it is read.
+func (c *contextDir) entry(name, as string, info fs.FileInfo) (layer.Entry, error) {
+	e := layer.Entry{Name: as, Mode: info.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky | fs.ModeType)}
+	switch info.Mode().Type() {
+	case fs.ModeDir:
+	case fs.ModeSymlink:
+		target, err := c.root.Readlink(name)
+		if err != nil {
+			return layer.Entry{}, err
+		}
+		e.Linkname, e.Mode = target, fs.ModeSymlink|0o777
+	case 0:
+		e.Size, e.Version = info.Size(), c.version(info)
+		e.Open = func() (io.ReadCloser, error) {
+			f, err := c.dir.Open(name)
+			return f, unreadable(name, err)
+		}
+	default:
+		return layer.Entry{}, fmt.Errorf("%s is no file, directory or link: name it in .kubefileignore", name)
+	}
+	return e, nil
+}
+
+// version is a file's content as far as it can be told without reading; "" when it was changed just now, so that another
+// change might look the same.
+func (c *contextDir) version(info fs.FileInfo) string {
+	if !settled(info, c.opened) {
+		return ""
+	}
+	return stamp(info)
 }

@@ -3,6 +3,8 @@ package builder
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -19,32 +21,59 @@ import (
 // copyStep puts sources into the image.
 type copyStep struct {
 	from
-	sources  []source
-	dest     string // within the image, clean and relative; "." is the root
-	asDir    bool   // dest means a directory, whatever is there
-	mode     *fs.FileMode
-	uid, gid int
+	sources []source // of the context and the Kubefile
+	origin  *stage   // COPY --from; nil: the context
+	name    string   // COPY --from as written
+	words   []string // COPY --from: the sources as written
+	exclude []string
+	parents bool
+	placement
 }
 
-// copy replaces the variables of a COPY and finds its sources.
+// placement says where sources go, and whose they are there.
+type placement struct {
+	dest  string // within the image, clean and relative; "." is the root
+	asDir bool   // dest means a directory, whatever is there
+	mode  *fs.FileMode
+	owner string // user[:group], by name or number; "" is root
+}
+
+// placement replaces the variables of the flags and the destination that COPY and ADD have in common.
+func (p *planner) placement(dest, chown, chmod string) (placement, error) {
+	words, err := p.expandAll([]string{dest, chown, chmod})
+	if err != nil {
+		return placement{}, err
+	}
+	to := placement{owner: words[1]}
+	to.dest, to.asDir = destination(p.workdir, words[0])
+	to.mode, err = parseMode(words[2])
+	return to, err
+}
+
+// copy replaces the variables of a COPY and finds its sources, unless they are in another image.
 func (p *planner) copy(i *kubefile.Copy) (step, error) {
-	words, err := p.expandAll(append([]string{i.Dest, i.Chown, i.Chmod}, i.Sources...))
+	to, err := p.placement(i.Dest, i.Chown, i.Chmod)
 	if err != nil {
 		return nil, err
 	}
-	exclude, err := p.expandAll(i.Exclude)
-	if err != nil {
+	s := &copyStep{from: from{i}, name: i.From, placement: to, parents: i.Parents}
+	if s.words, err = p.expandAll(i.Sources); err != nil {
 		return nil, err
 	}
-	s := &copyStep{from: from{i}}
-	s.dest, s.asDir = destination(p.workdir, words[0])
-	if s.uid, s.gid, err = parseOwner(words[1]); err != nil {
+	if s.exclude, err = p.expandAll(i.Exclude); err != nil {
 		return nil, err
 	}
-	if s.mode, err = parseMode(words[2]); err != nil {
-		return nil, err
+	if len(i.Sources)+len(i.Heredocs) > 1 && !to.asDir {
+		return nil, fmt.Errorf("with several sources the destination is a directory: write %s/", i.Dest)
 	}
-	if s.sources, err = p.files.collect(words[3:], exclude); err != nil {
+	if i.From != "" {
+		if s.origin, err = p.takeFrom(p.ctx, i.From); err != nil {
+			return nil, err
+		}
+		p.needs = append(p.needs, s.origin)
+		return s, nil
+	}
+	if s.sources, err = collect(p.files, s.words, s.exclude, i.Parents); err != nil {
 		return nil, err
 	}
 	for _, h := range i.Heredocs {
@@ -53,9 +82,6 @@ func (p *planner) copy(i *kubefile.Copy) (step, error) {
 			return nil, err
 		}
 		s.sources = append(s.sources, src)
-	}
-	if len(i.Sources)+len(i.Heredocs) > 1 && !s.asDir {
-		return nil, fmt.Errorf("with several sources the destination is a directory: write %s/", words[0])
 	}
 	return s, nil
 }
@@ -73,9 +99,11 @@ func (p *planner) heredoc(h kubefile.Heredoc) (source, error) {
 }
 
 func textEntry(name, text string) layer.Entry {
-	return layer.Entry{Name: name, Mode: 0o644, Size: int64(len(text)), Open: func() (io.ReadCloser, error) {
-		return io.NopCloser(strings.NewReader(text)), nil
-	}}
+	sum := sha256.Sum256([]byte(text))
+	return layer.Entry{
+		Name: name, Mode: 0o644, Size: int64(len(text)), Version: "text " + hex.EncodeToString(sum[:]),
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil },
+	}
 }
 
 // destination resolves the last word of a COPY. A well-known name at the root of the image is a directory with or
@@ -91,28 +119,6 @@ func destination(workdir, word string) (dest string, asDir bool) {
 	}
 	last := path.Base(word)
 	return dest, strings.HasSuffix(word, "/") || last == "." || last == ".." || artifact.IsWellKnown(dest)
-}
-
-// parseOwner reads --chown. Names would need a passwd file that agrees on every host.
-func parseOwner(s string) (uid, gid int, err error) {
-	if s == "" {
-		return 0, 0, nil
-	}
-	user, group, hasGroup := strings.Cut(s, ":")
-	if !hasGroup {
-		group = user
-	}
-	for n, word := range map[*int]string{&uid: user, &gid: group} {
-		if word == "" || word == "root" {
-			continue
-		}
-		id, err := strconv.ParseUint(word, 10, 31)
-		if err != nil {
-			return 0, 0, fmt.Errorf("--chown=%s: only numbers are supported: write it as uid:gid", s)
-		}
-		*n = int(id)
-	}
-	return uid, gid, nil
 }
 
 // parseMode reads --chmod, octal; nil keeps the modes of the files.
@@ -133,61 +139,91 @@ func parseMode(s string) (*fs.FileMode, error) {
 	return &mode, nil
 }
 
-func (s *copyStep) do(ctx context.Context, b *building, _ int) error {
-	entries, err := s.place(b.image.tree)
+func (s *copyStep) await(ctx context.Context, _ *image) error {
+	if s.origin == nil {
+		return nil
+	}
+	_, err := s.origin.solve(ctx)
+	return err
+}
+
+func (s *copyStep) do(ctx context.Context, w *work) error {
+	sources := s.sources
+	s.sources = nil // a step is done once, and the entries of a large context are large
+	if s.origin != nil {
+		m, err := s.origin.solve(ctx)
+		if err != nil {
+			return err
+		}
+		if sources, err = collect(treeOrigin{m.tree, s.name}, s.words, s.exclude, s.parents); err != nil {
+			return err
+		}
+		for i := range sources {
+			sources[i].owned = true
+		}
+	}
+	entries, err := s.place(w.image.tree, sources)
 	if err != nil {
 		return err
 	}
-	return b.addFiles(ctx, entries, s.Instruction.String())
+	w.addFiles(ctx, entries, s.Instruction.String())
+	return nil
 }
 
 // place gives the files of all sources their names in the image. A later source wins over an earlier one.
-func (s *copyStep) place(t *tree) ([]layer.Entry, error) {
-	dest := t.resolve(s.dest)
-	into := s.asDir || t.isDir(dest)
-	p := placing{tree: t, uid: s.uid, gid: s.gid, entries: map[string]layer.Entry{}}
+func (to placement) place(t *tree, sources []source) ([]layer.Entry, error) {
+	dest := t.resolve(to.dest)
+	into := to.asDir || t.isDir(dest)
+	p := placing{tree: t, entries: map[string]*layer.Entry{}}
+	var err error
+	if p.uid, p.gid, err = ownerIn(t, to.owner); err != nil {
+		return nil, err
+	}
 	files := 0
-	for _, src := range s.sources {
+	for _, src := range sources {
 		at := dest
 		switch {
+		case src.parents != "" && src.isDir:
+			at = path.Join(dest, src.parents)
+			p.putDir(at)
+		case src.parents != "":
+			at = path.Join(dest, src.parents)
 		case src.isDir && dest == "." && src.keepsName():
 			at = src.base
-			p.put(p.directory(at))
+			p.putDir(at)
 		case src.isDir && dest != ".":
-			p.put(p.directory(at))
+			p.putDir(at)
 		case !src.isDir && into:
 			at = path.Join(dest, src.base)
 		}
-		if files += len(src.entries); !src.isDir && !into && files > 1 {
+		if files += len(src.entries); !src.isDir && !into && src.parents == "" && files > 1 {
 			return nil, errors.New("the pattern means several files, so the destination is a directory: end it with /")
 		}
-		for _, e := range src.entries {
+		for i := range src.entries {
+			e := &src.entries[i] // sources are placed once
 			e.Name = path.Join(at, e.Name)
-			s.own(&e)
+			if !src.owned || to.owner != "" {
+				e.UID, e.GID = p.uid, p.gid
+			}
+			if to.mode != nil && e.Mode&fs.ModeSymlink == 0 {
+				e.Mode = e.Mode.Type() | *to.mode
+			}
 			p.put(e)
 		}
 	}
 	return p.list()
 }
 
-// own applies --chmod and --chown.
-func (s *copyStep) own(e *layer.Entry) {
-	e.UID, e.GID = s.uid, s.gid
-	if s.mode != nil && e.Mode&fs.ModeSymlink == 0 {
-		e.Mode = e.Mode.Type() | *s.mode
-	}
-}
-
 // placing collects the entries of a layer that lies over a tree.
 type placing struct {
 	tree     *tree
 	uid, gid int // of directories that are made on the way
-	entries  map[string]layer.Entry
+	entries  map[string]*layer.Entry
 	clash    error // the first file and directory of one name
 }
 
 // put adds e where links of the tree lead. A directory that is there stays as it is.
-func (p *placing) put(e layer.Entry) {
+func (p *placing) put(e *layer.Entry) {
 	if e.Name == "." {
 		return
 	}
@@ -206,7 +242,7 @@ func (p *placing) put(e layer.Entry) {
 	}
 }
 
-// list returns the entries with the directories that hold them, which keep the modes that they have in the tree.
+// list returns the entries, in order, with the directories that hold them, which keep the modes that they have in the tree.
 func (p *placing) list() ([]layer.Entry, error) {
 	if p.clash != nil {
 		return nil, p.clash
@@ -218,13 +254,13 @@ func (p *placing) list() ([]layer.Entry, error) {
 				return nil, fmt.Errorf("%s is copied as a file, and %s below it", dir, name)
 			}
 			if !ok {
-				p.entries[dir] = p.directory(dir)
+				e := p.directory(dir)
+				p.entries[dir] = &e
 			}
 		}
 	}
 	list := make([]layer.Entry, 0, len(p.entries))
-	for _, name := range keys(p.entries) {
-		e := p.entries[name]
+	for name, e := range p.entries {
 		switch n := p.tree.node(name); {
 		case n == nil || e.Mode.IsDir() == (n.children != nil):
 		case e.Mode.IsDir():
@@ -232,9 +268,16 @@ func (p *placing) list() ([]layer.Entry, error) {
 		default:
 			return nil, fmt.Errorf("%s is a directory in the image, and no file can take its place: RUN rm -r it first, or end the destination with /", name)
 		}
-		list = append(list, e)
+		list = append(list, *e)
 	}
+	inOrder(list)
 	return list, nil
+}
+
+// putDir adds the directory name, as it is or new.
+func (p *placing) putDir(name string) {
+	e := p.directory(name)
+	p.put(&e)
 }
 
 // directory returns the entry of a directory that is there already, or of a new one.

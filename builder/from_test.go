@@ -13,14 +13,14 @@ import (
 func TestFromStartsWithAnImageOfTheRegistry(t *testing.T) {
 	host, client := newRegistry(t)
 	o := options(t, "FROM scratch\nENV A=1\nLABEL base=yes\nCOPY . .\nCMD [\"x\"]\n", map[string]string{"bin/k3s": "old", "etc/a": "a"})
-	base := build(t, o)
+	base := mustBuild(t, o)
 	name := host + "/base:1"
 	if _, err := artifact.Copy(t.Context(), client, ref(t, name), o.Store, o.Tags[0], artifact.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	o = options(t, "ARG tag=1\nFROM "+host+"/base:$tag\nCOPY k3s bin/\nENV B=${A}2\nENTRYPOINT [\"e\"]\n", map[string]string{"k3s": "new"})
 	o.Source = client
-	b := build(t, o)
+	b := mustBuild(t, o)
 	want := map[string]string{"bin/": "", "bin/k3s": "new", "etc/": "", "etc/a": "a", "Metadata": base.files(t)["Metadata"]}
 	if diff := cmp.Diff(want, b.files(t)); diff != "" {
 		t.Error(diff)
@@ -39,7 +39,7 @@ func TestFromStartsWithAnImageOfTheRegistry(t *testing.T) {
 		t.Errorf("labels %v", l)
 	}
 	o.Source = nil // the store has the base now
-	if again := build(t, o); again.desc.Digest != b.desc.Digest {
+	if again := mustBuild(t, o); again.desc.Digest != b.desc.Digest {
 		t.Error("without the registry the digest is another")
 	}
 }
@@ -52,7 +52,7 @@ func TestFromRefuses(t *testing.T) {
 		{"an image that is not there", "FROM " + host + "/none:1\n", "Kubefile:1:1: FROM " + host + "/none:1: "},
 		{"a name that is none", "FROM UPPER\n", "Kubefile:1:1: "},
 		{"an empty name", "FROM $x\n", `Kubefile:1:1: "$x" is empty`},
-		{"a platform that is not built", "FROM --platform=linux/arm64 scratch\n", "Kubefile:1:1: the base is to be for linux/arm64, but the image for linux/amd64"},
+		{"a platform that is not built", "FROM --platform=linux/arm64 scratch\n", "Kubefile:1:1: the image is to be for linux/amd64, but this stage is for linux/arm64"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

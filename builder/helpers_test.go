@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/layer"
 	"github.com/sealrt/sealrt/builder/sandbox"
 	"github.com/sealrt/sealrt/kubefile"
 )
@@ -126,7 +128,7 @@ type built struct {
 	store    *artifact.Store
 }
 
-func build(t *testing.T, o Options) built {
+func mustBuild(t *testing.T, o Options) built {
 	t.Helper()
 	d, err := Build(t.Context(), o)
 	if errors.Is(err, sandbox.ErrRefused) {
@@ -222,7 +224,7 @@ func pushImage(t *testing.T, to string, client *artifact.Registry, p v1.Platform
 	o := options(t, "FROM scratch\nCOPY app /\nBASE none\n", map[string]string{"app": content})
 	o.Platforms = []v1.Platform{p}
 	o.Tags = []artifact.Reference{ref(t, to)}
-	b := build(t, o)
+	b := mustBuild(t, o)
 	if _, err := artifact.Copy(t.Context(), client, ref(t, to), o.Store, ref(t, to), artifact.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +234,16 @@ func pushImage(t *testing.T, to string, client *artifact.Registry, p v1.Platform
 // notes collects what a build tells.
 func notes(o *Options) *strings.Builder {
 	var b strings.Builder
-	o.Observe = func(e artifact.Event) { fmt.Fprintln(&b, e.Kind, e.Name) }
+	o.Observe = func(e Event) {
+		switch e.Kind {
+		case NodeTransfer:
+			fmt.Fprintln(&b, e.Transfer.Kind, e.Transfer.Name)
+		case NodeOutput:
+			b.WriteString(e.Text)
+		default:
+			fmt.Fprintln(&b, e.Kind, e.Name, e.Text, e.Cached)
+		}
+	}
 	return &b
 }
 
@@ -243,4 +254,23 @@ func jsonText(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// output makes a build write what its commands print to w.
+func output(o *Options, w io.Writer) {
+	o.Observe = func(e Event) {
+		if e.Kind == NodeOutput {
+			io.WriteString(w, e.Text)
+		}
+	}
+}
+
+// listLayer lists the entries of a layer.
+func listLayer(t *testing.T, s *artifact.Store, d v1.Descriptor) []layer.Entry {
+	t.Helper()
+	v, err := readView(t.Context(), s, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return (&build{Options: Options{Store: s}}).entries(t.Context(), v, d)
 }

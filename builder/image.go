@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -14,17 +15,25 @@ import (
 	"github.com/sealrt/sealrt/artifact/layer"
 )
 
-// image is one platform's image while it is built.
+// image is a stage's image while it is built.
 type image struct {
-	config v1.ConfigFile
-	layers []v1.Descriptor // in the order of config.RootFS.DiffIDs
-	tree   *tree
+	config   v1.ConfigFile
+	layers   []*pending
+	tree     *tree
+	inherits map[string]string // labels of the base image that this Kubefile did not state again
+	based    bool              // a BASE instruction was met
+}
+
+// clone returns an image that can be changed without changing m.
+func (m *image) clone() *image {
+	return &image{
+		config: *m.config.DeepCopy(), layers: slices.Clone(m.layers), tree: m.tree.clone(), inherits: copyMap(m.inherits), based: m.based,
+	}
 }
 
 // add puts a layer with these entries on top.
-func (m *image) add(l record, entries []layer.Entry, createdBy string, created time.Time) {
-	m.layers = append(m.layers, l.layer())
-	m.config.RootFS.DiffIDs = append(m.config.RootFS.DiffIDs, l.DiffID)
+func (m *image) add(l *pending, entries []layer.Entry, createdBy string, created time.Time) {
+	m.layers = append(m.layers, l)
 	m.tree.apply(entries)
 	m.addHistory(createdBy, created, false)
 }
@@ -33,16 +42,36 @@ func (m *image) addHistory(createdBy string, created time.Time, empty bool) {
 	m.config.History = append(m.config.History, v1.History{CreatedBy: createdBy, Created: v1.Time{Time: created}, EmptyLayer: empty})
 }
 
+// remark adds to what the history says of the last instruction.
+func (m *image) remark(text string) { m.config.History[len(m.config.History)-1].Comment = text }
+
+// settle waits until all layers are written, and returns them, bottom first.
+func (m *image) settle(ctx context.Context) ([]record, error) {
+	list := make([]record, len(m.layers))
+	for i, l := range m.layers {
+		var err error
+		if list[i], err = l.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
 // store writes config and manifest, and returns the manifest's descriptor with the platform.
 func (m *image) store(ctx context.Context, s *artifact.Store) (v1.Descriptor, error) {
-	m.config.RootFS.Type = "layers"
-	config, err := put(ctx, s, types.OCIConfigJSON, m.config)
+	records, err := m.settle(ctx)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	layers := m.layers
-	if layers == nil {
-		layers = []v1.Descriptor{}
+	layers, diffIDs := []v1.Descriptor{}, []v1.Hash{}
+	for _, r := range records {
+		layers = append(layers, r.layer())
+		diffIDs = append(diffIDs, r.DiffID)
+	}
+	m.config.RootFS = v1.RootFS{Type: "layers", DiffIDs: diffIDs}
+	config, err := put(ctx, s, types.OCIConfigJSON, m.config)
+	if err != nil {
+		return v1.Descriptor{}, err
 	}
 	d, err := put(ctx, s, types.OCIManifestSchema1, v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: config, Layers: layers,
@@ -64,4 +93,34 @@ func put(ctx context.Context, s *artifact.Store, mediaType types.MediaType, valu
 		return v1.Descriptor{}, fmt.Errorf("%s of %d bytes is larger than registries take: use fewer layers", mediaType, len(data))
 	}
 	return s.PutBytes(ctx, mediaType, data)
+}
+
+// pending is a layer that may still be being written.
+type pending struct {
+	done   chan struct{} // closed when record and err are there
+	record record
+	err    error
+}
+
+func newPending() *pending { return &pending{done: make(chan struct{})} }
+
+// there is a layer that lies in the store.
+func there(r record) *pending {
+	p := newPending()
+	p.set(r, nil)
+	return p
+}
+
+func (p *pending) set(r record, err error) {
+	p.record, p.err = r, err
+	close(p.done)
+}
+
+func (p *pending) wait(ctx context.Context) (record, error) {
+	select {
+	case <-p.done:
+		return p.record, p.err
+	case <-ctx.Done():
+		return record{}, context.Cause(ctx)
+	}
 }

@@ -45,7 +45,7 @@ func TestKindComesFromLabelsMetadataAndBinaries(t *testing.T) {
 				}
 				return
 			}
-			b := build(t, o)
+			b := mustBuild(t, o)
 			tt.want[artifact.LabelFormat] = "1"
 			if diff := cmp.Diff(tt.want, b.config.Config.Labels); diff != "" {
 				t.Error(diff)

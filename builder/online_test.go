@@ -108,13 +108,13 @@ func TestTheOnlineKubefileOfTheDesignBuildsAsWritten(t *testing.T) {
 	o := runOptions(t, text, map[string]string{"imageList": "# none\n", "README.md": "r\n"})
 	o.AddHosts, o.CAFile = []string{addHost}, ca
 	var log bytes.Buffer
-	o.Log = &log
+	output(&o, &log)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the commands said:\n%s", &log)
 		}
 	})
-	b := build(t, o)
+	b := mustBuild(t, o)
 	want := map[string]string{
 		"Metadata": `{"distro":"k3s","arch":"` + runtime.GOARCH + `"}` + "\n", "README.md": "r\n", "imageList": "# none\n",
 		"manifests/": "", "manifests/imageList": "# none\n",

@@ -6,6 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// onLinux says whether RUN commands can run here at all.
+const onLinux = true
+
 // markOpaque hides what lower directories have in dir (Linux Documentation/filesystems/overlayfs.rst, "whiteouts and
 // opaque directories"). Where this process may not set root's attribute, the sandbox mounts with the user's. It must
 // be one of them only: a mount that uses the other takes it for an attribute like any, and copies it up.

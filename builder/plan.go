@@ -8,7 +8,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/sealrt/sealrt/builder/sandbox"
 	"github.com/sealrt/sealrt/kubefile"
 )
 
@@ -16,8 +15,12 @@ import (
 // so far.
 type step interface {
 	source() kubefile.Instruction
-	// do changes the image; later is the number of steps that follow.
-	do(ctx context.Context, b *building, later int) error
+	// configure changes what the image says of itself. It is also called while the plan is made.
+	configure(*v1.ConfigFile)
+	// await waits for what others make, so that the time that the step takes is its own.
+	await(context.Context, *image) error
+	// do changes the image, the configuration included.
+	do(ctx context.Context, w *work) error
 }
 
 // from is the instruction that a step comes from.
@@ -25,54 +28,66 @@ type from struct{ kubefile.Instruction }
 
 func (f from) source() kubefile.Instruction { return f.Instruction }
 
+func (f from) configure(*v1.ConfigFile) {}
+
+func (f from) await(context.Context, *image) error { return nil }
+
 // configStep changes nothing but the configuration.
 type configStep struct {
 	from
 	change func(*v1.ConfigFile)
 }
 
-func (s *configStep) do(_ context.Context, b *building, _ int) error {
-	s.change(&b.image.config)
-	b.image.addHistory(s.Instruction.String(), b.Created, true)
+func (s *configStep) configure(c *v1.ConfigFile) { s.change(c) }
+
+func (s *configStep) do(_ context.Context, w *work) error {
+	s.change(&w.image.config)
+	w.image.addHistory(s.Instruction.String(), w.Created, true)
 	return nil
 }
 
 // planner turns instructions into steps.
 type planner struct {
-	*building
+	*stage
 	*scope
-	workdir string // absolute
+	ctx     context.Context // of the plan, which a planner does not outlive
+	workdir string          // absolute
 	shell   []string
-	user    string // of the base image
-	cmdSet  bool   // this stage has a CMD, which a later ENTRYPOINT leaves alone
+	user    string
+	cmdSet  bool // this stage has a CMD, which a later ENTRYPOINT leaves alone
 }
 
-// plan returns the steps of a stage that starts from config. It reports all mistakes at once, missing sources
-// included.
-func (b *building) plan(stage *kubefile.Stage, config *v1.ConfigFile) ([]step, error) {
-	s, err := newScope(b.Options, b.platform)
+// planSteps plans the instructions of a stage that starts from config. Mistakes are noted, missing sources included.
+func (s *stage) planSteps(ctx context.Context, config *v1.ConfigFile) error {
+	vars, err := newScope(s.Options, s.target)
 	if err != nil {
-		return nil, err
+		return s.blame(err)
 	}
-	s.enter(config.Config.Env)
-	p := &planner{building: b, scope: s, workdir: path.Join("/", config.Config.WorkingDir), user: config.Config.User, shell: config.Config.Shell}
+	s.config = config.DeepCopy()
+	vars.enter(config.Config.Env)
+	if s.parent != nil {
+		vars.args = copyMap(s.parent.args)
+	}
+	p := &planner{
+		stage: s, scope: vars, ctx: ctx, workdir: path.Join("/", config.Config.WorkingDir), user: config.Config.User, shell: config.Config.Shell,
+	}
 	if len(p.shell) == 0 {
 		p.shell = []string{"/bin/sh", "-c"}
 	}
-	var steps []step
-	var found kubefile.Errors
-	for _, i := range stage.Instructions {
+	for _, i := range s.source.Instructions {
 		st, err := p.step(i)
 		if err != nil {
-			found = append(found, mistake(b.File, i, err.Error(), ""))
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			s.mistakes = append(s.mistakes, mistake(s.File, i, err.Error(), ""))
 			continue
 		}
-		steps = append(steps, st)
+		st.configure(s.config)
+		s.steps = append(s.steps, st)
 	}
-	if len(found) > 0 {
-		return nil, found
-	}
-	return steps, nil
+	s.args = vars.args
+	return nil
 }
 
 func (p *planner) step(i kubefile.Instruction) (step, error) {
@@ -90,6 +105,8 @@ func (p *planner) step(i kubefile.Instruction) (step, error) {
 	case *kubefile.Shell:
 		p.shell = i.Command
 		return &configStep{from{i}, func(c *v1.ConfigFile) { c.Config.Shell = i.Command }}, nil
+	case *kubefile.User:
+		return p.setUser(i)
 	case *kubefile.Cmd:
 		argv := p.argv(i.Command, i.Shell)
 		p.cmdSet = true
@@ -100,12 +117,24 @@ func (p *planner) step(i kubefile.Instruction) (step, error) {
 		return p.changeDir(i)
 	case *kubefile.Copy:
 		return p.copy(i)
+	case *kubefile.Add:
+		return p.add(i)
 	case *kubefile.Run:
 		return p.run(i)
 	case *kubefile.Base:
 		return p.base(i)
 	}
 	return nil, fmt.Errorf("%s is not supported yet", i.Keyword())
+}
+
+// setUser changes the user of the commands that follow, and of the image.
+func (p *planner) setUser(i *kubefile.User) (step, error) {
+	user, err := p.expand(i.Name)
+	if err == nil && user == "" {
+		err = fmt.Errorf("the user is empty")
+	}
+	p.user = user
+	return &configStep{from{i}, func(c *v1.ConfigFile) { c.Config.User = user }}, err
 }
 
 // entrypoint drops the CMD of the base image, whose words were meant for the base's ENTRYPOINT.
@@ -151,11 +180,11 @@ type labelStep struct {
 	pairs [][2]string
 }
 
-func (s *labelStep) do(ctx context.Context, b *building, later int) error {
+func (s *labelStep) do(ctx context.Context, w *work) error {
 	for _, kv := range s.pairs {
-		delete(b.inherits, kv[0])
+		delete(w.image.inherits, kv[0])
 	}
-	return s.configStep.do(ctx, b, later)
+	return s.configStep.do(ctx, w)
 }
 
 func (p *planner) changeDir(i *kubefile.Workdir) (step, error) {
@@ -171,33 +200,6 @@ func (p *planner) changeDir(i *kubefile.Workdir) (step, error) {
 	}
 	p.workdir = path.Clean(dir)
 	return &workdirStep{from{i}, p.workdir}, nil
-}
-
-func (p *planner) run(i *kubefile.Run) (step, error) {
-	if u, _, _ := strings.Cut(p.user, ":"); u != "" && u != "root" && u != "0" {
-		return nil, fmt.Errorf("the base image runs as user %s, and RUN as another user than root is not supported yet", p.user)
-	}
-	network := sandbox.NetworkHost
-	if i.Network == "none" {
-		network = sandbox.NetworkNone
-	}
-	argv := i.Command
-	if i.Shell {
-		argv = append(append([]string{}, p.shell...), shellText(i))
-	}
-	return &runStep{from: from{i}, argv: argv, env: p.forRun(), dir: p.workdir, network: network}, nil
-}
-
-// shellText is what the shell of a RUN reads: its heredocs are the shell's own.
-func shellText(i *kubefile.Run) string {
-	if h, ok := i.Script(); ok {
-		return h.Text()
-	}
-	text := strings.Join(i.Command, " ")
-	for _, h := range i.Heredocs {
-		text += "\n" + h.Content + h.Name
-	}
-	return text
 }
 
 func (p *planner) base(i *kubefile.Base) (step, error) {

@@ -2,64 +2,180 @@ package builder
 
 import (
 	"context"
-	"encoding/hex"
+	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/sealrt/sealrt/artifact/layer"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/builder/sandbox"
+	"github.com/sealrt/sealrt/kubefile"
 )
 
 // runStep executes a command on the tree so far.
 type runStep struct {
 	from
 	argv    []string
+	script  string // with an interpreter of its own, instead of argv
 	env     []string
 	dir     string
+	user    string
 	network sandbox.Network
+	mounts  []runMount
 }
 
-func (s *runStep) do(ctx context.Context, b *building, _ int) error {
-	b.lastRun = s.Instruction
-	createdBy := "RUN " + strings.Join(s.argv, " ")
-	key, err := s.key(b)
+// run replaces the variables of the flags of a RUN, and finds what it mounts.
+func (p *planner) run(i *kubefile.Run) (step, error) {
+	s := &runStep{from: from{i}, env: p.forRun(), dir: p.workdir, user: p.user}
+	if i.Network != "default" {
+		s.network = sandbox.Network(i.Network)
+	}
+	s.argv = i.Command
+	h, isScript := i.Script()
+	switch {
+	case isScript && strings.HasPrefix(h.Text(), "#!"):
+		s.argv, s.script = nil, h.Text()
+	case i.Shell:
+		s.argv = append(append([]string{}, p.shell...), shellText(i))
+	}
+	for _, value := range i.Mounts {
+		m, err := p.mount(value)
+		if err != nil {
+			return nil, err
+		}
+		s.mounts = append(s.mounts, m)
+	}
+	return s, p.canRun()
+}
+
+// canRun says whether commands of the stage's platform can run.
+func (p *planner) canRun() error {
+	if p.Runner != nil {
+		return nil // which knows its platforms
+	}
+	return localPlatform(*p.Platform, p.platform)
+}
+
+// shellText is what the shell of a RUN reads: its heredocs are the shell's own.
+func shellText(i *kubefile.Run) string {
+	if h, ok := i.Script(); ok {
+		return h.Text()
+	}
+	text := strings.Join(i.Command, " ")
+	for _, h := range i.Heredocs {
+		text += "\n" + h.Content + h.Name
+	}
+	return text
+}
+
+// createdBy is the command as the image's history shows it.
+func (s *runStep) createdBy() string {
+	if s.script != "" {
+		return "RUN " + s.script
+	}
+	return "RUN " + strings.Join(s.argv, " ")
+}
+
+func (s *runStep) await(ctx context.Context, m *image) error {
+	for _, mount := range s.mounts {
+		if mount.origin == nil {
+			continue
+		}
+		if _, err := mount.origin.solve(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := m.settle(ctx)
+	return err
+}
+
+func (s *runStep) do(ctx context.Context, w *work) error {
+	w.lastRun = s.Instruction
+	c, err := s.command(ctx, w)
 	if err != nil {
 		return err
 	}
-	r, ok := b.cached(ctx, key)
-	if ok {
-		b.note("unchanged: the result is in the store")
-	} else {
-		if r, err = s.execute(ctx, b); err != nil {
-			return err
-		}
-		if err := b.keep(key, r); err != nil {
-			return err
-		}
+	key, err := s.key(ctx, w, c)
+	if err != nil {
+		return err
 	}
-	if r.Digest.Hex == "" {
-		b.note("the command changed nothing in the image")
-		b.image.addHistory(createdBy, b.Created, true)
+	made, err, _ := w.shared.Do(key, func() (any, error) {
+		if r, ok := w.cache.find(ctx, key); ok {
+			return r, nil
+		}
+		r, err := s.execute(ctx, w, c)
+		if err == nil {
+			err = w.cache.keep(key, r)
+		}
+		return r, err
+	})
+	if err != nil {
+		return err
+	}
+	r := made.(record) //nolint:forcetypeassert // the function above returns nothing else
+	if r.empty() {
+		w.task.note("the command changed nothing in the image")
+		w.image.addHistory(s.createdBy(), w.Created, true)
 		return nil
 	}
-	entries, err := viewLayer(ctx, b.Store, r.layer())
+	w.OnLayer(ctx, r.layer())
+	entries, err := w.viewLayer(ctx, r.layer())
 	if err != nil {
 		return err
 	}
-	b.image.add(r, entries, createdBy, b.Created)
+	w.image.add(there(r), entries, s.createdBy(), w.Created)
+	if !c.HasShell {
+		w.image.remark(remarkSandbox)
+	}
 	return nil
 }
 
-// key is everything that the command's result can be known to depend on. That includes the tools of this machine,
-// which the build sandbox shows.
-func (s *runStep) key(b *building) (string, error) {
-	h := b.newKey("run")
-	for _, id := range b.image.config.RootFS.DiffIDs {
+// remarkSandbox marks layers in the history that the tools of some machine made, and that another machine may make
+// otherwise.
+const remarkSandbox = "made with the tools of the builder's machine"
+
+// command waits for the tree and looks up what is mounted.
+func (s *runStep) command(ctx context.Context, w *work) (Command, error) {
+	c := Command{
+		Platform: w.platform, HasShell: hasShell(w.image.tree), Argv: s.argv, Script: []byte(s.script), Env: s.env, Dir: s.dir, User: s.user,
+		Network: s.network, AddHosts: w.AddHosts, NoCache: w.NoCache, Log: w.task.output(),
+	}
+	var err error
+	if w.CAFile != "" {
+		if c.CAFile, err = filepath.Abs(w.CAFile); err != nil {
+			return c, err
+		}
+	}
+	if c.Layers, c.DiffIDs, err = settledLayers(ctx, w.image); err != nil {
+		return c, err
+	}
+	for _, m := range s.mounts {
+		mount, err := m.lookUp(ctx, w)
+		if err != nil {
+			return c, fmt.Errorf("--mount=%s: %w", m.text, err)
+		}
+		c.Mounts = append(c.Mounts, mount)
+	}
+	return c, nil
+}
+
+// hasShell says whether commands can run inside the tree.
+func hasShell(t *tree) bool {
+	info, err := treeFS{t}.Stat("bin/sh")
+	return err == nil && info.Mode().IsRegular()
+}
+
+// key is everything that the command's result can be known to depend on.
+func (s *runStep) key(ctx context.Context, w *work, c Command) (string, error) {
+	who, err := w.runner.Identity(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	h := w.newKey("run")
+	for _, id := range c.DiffIDs {
 		fmt.Fprintf(h, "%s\n", id)
 	}
 	proxies := proxyArgs()
@@ -67,95 +183,46 @@ func (s *runStep) key(b *building) (string, error) {
 		name, _, _ := strings.Cut(kv, "=")
 		return slices.Contains(proxies, name)
 	})
-	fmt.Fprintf(h, "%q\n%q\n%q\n%q\n%q\n%t\n", s.argv, env, s.dir, s.network, b.AddHosts, os.Geteuid() == 0)
-	if err := hashFiles(h, "/etc/os-release", "/var/lib/dpkg/status", "/lib/apk/db/installed", "/var/lib/rpm/rpmdb.sqlite"); err != nil {
-		return "", fmt.Errorf("look at this machine's packages: %w", err)
+	fmt.Fprintf(h, "%q\n%q\n%q\n%q\n%q\n%q\n%q\n%q\n%s\n", who, c.Platform.String(), s.argv, s.script, env, s.dir, s.user, s.network, strings.Join(w.AddHosts, " "))
+	for _, m := range c.Mounts { // a secret's content is no part of the key, as in Dockerfiles
+		fmt.Fprintf(h, "%s %q %t %q %v %q %q %d %d %d %d\n", m.Type, m.Target, m.ReadOnly, m.Source, m.Layers, m.ID, m.Env, m.Size, m.Mode, m.UID, m.GID)
 	}
-	return "build/run/" + hex.EncodeToString(h.Sum(nil)), nil
+	return artifact.HeldRecords + "/" + endKey("run", h), nil // what commands made is kept until the cache is pruned
 }
 
 // execute runs the command and makes a layer of what it changed.
-func (s *runStep) execute(ctx context.Context, b *building) (record, error) {
-	trees, err := openTrees(b.Store)
+func (s *runStep) execute(ctx context.Context, w *work, c Command) (r record, err error) {
+	w.task.work()
+	if w.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, w.Timeout, fmt.Errorf("the command took longer than %s: make it faster, or give it more time with --timeout", w.Timeout))
+		defer cancel()
+	}
+	changes, err := w.runner.Run(ctx, c)
 	if err != nil {
 		return record{}, err
 	}
-	work, remove, err := trees.temporary()
-	if err != nil {
-		return record{}, err
-	}
-	defer remove()
-	var lowers []string
-	for _, d := range slices.Backward(b.image.layers) {
-		dir, err := trees.extract(ctx, d)
-		if err != nil {
-			return record{}, fmt.Errorf("unpack layer %s: %w", d.Digest, err)
-		}
-		lowers = append(lowers, dir)
-	}
-	c := sandbox.Config{
-		Argv: s.argv, Env: s.env, Lowers: lowers, Upper: filepath.Join(work, "upper"), Work: filepath.Join(work, "work"),
-		Dir: s.dir, Network: s.network, AddHosts: b.AddHosts, Stdout: b.Log, Stderr: b.Log,
-	}
-	if b.CAFile != "" {
-		if c.CAFile, err = filepath.Abs(b.CAFile); err != nil {
-			return record{}, err
-		}
-	}
-	for _, dir := range []string{c.Upper, c.Work} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return record{}, err
-		}
-	}
-	if err := sandbox.Run(ctx, c); err != nil {
-		return record{}, err
-	}
-	entries, err := changed(b.image.tree, c.Upper)
+	defer func() { err = errors.Join(err, changes.Close()) }()
+	entries, err := changed(w.image.tree, changes.Entries)
 	if err != nil || len(entries) == 0 {
 		return record{}, err
 	}
-	if err := b.Store.CheckSpace(totalSize(entries)); err != nil {
+	if r, err = w.writeLayer(ctx, w.task, entries); err != nil {
 		return record{}, err
 	}
-	blob, err := b.writeLayer(ctx, layer.Sorted(entries))
-	return recordOf(blob), err
+	v, err := viewOf(entries, r.layer())
+	if err != nil {
+		return record{}, err
+	}
+	return r, v.keep(w.Store, r.layer())
 }
 
-// changed lists what an upper directory changes in the tree, without the traces of copying up: directories as they
-// were, and deletions of what was not there.
-func changed(t *tree, upper string) ([]layer.Entry, error) {
-	var all []layer.Entry
-	for e, err := range layer.FromOverlay(upper) {
-		if err != nil {
-			return nil, err
-		}
-		if os.Geteuid() != 0 { // the one id of the user namespace
-			e.UID, e.GID = 0, 0
-		}
-		all = append(all, e)
+// settledLayers waits for the layers of an image.
+func settledLayers(ctx context.Context, m *image) (layers []v1.Descriptor, diffIDs []v1.Hash, err error) {
+	records, err := m.settle(ctx)
+	for _, r := range records {
+		layers = append(layers, r.layer())
+		diffIDs = append(diffIDs, r.DiffID)
 	}
-	needed := map[string]bool{}
-	var kept []layer.Entry
-	for _, e := range slices.Backward(all) {
-		if needed[e.Name] || !unchanged(e, t) {
-			kept = append(kept, e)
-			needed[path.Dir(e.Name)] = true
-		}
-	}
-	slices.Reverse(kept)
-	return kept, nil
-}
-
-// unchanged says whether e leaves the tree as it is.
-func unchanged(e layer.Entry, t *tree) bool {
-	dir, base := path.Split(e.Name)
-	dir = path.Clean(dir)
-	if base == opaqueName {
-		return !t.isDir(dir) || len(t.node(dir).children) == 0
-	}
-	if name, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
-		return t.node(path.Join(dir, name)) == nil
-	}
-	n := t.node(e.Name)
-	return e.Mode.IsDir() && n != nil && n.Mode == e.Mode && n.UID == e.UID && n.GID == e.GID && n.Mode&fs.ModeDir != 0
+	return layers, diffIDs, err
 }

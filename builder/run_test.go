@@ -46,8 +46,8 @@ $GREETING
 x
 RUN touch /tmp/nothing || true
 `, map[string]string{"etc/a": "content of a\n", "etc/gone": "", "dir/old": "", "dir/older": ""})
-	o.Log = &log
-	b := build(t, o)
+	output(&o, &log)
+	b := mustBuild(t, o)
 	want := map[string]string{
 		"dir/": "", "dir/new": "new\n", "etc/": "", "etc/a": "content of a\n", "etc/b": "hello world world " + runtime.GOARCH + "\n",
 		"etc/c": "c\n", "etc/d": "d\n", "etc/e": "hello world\n",
@@ -68,7 +68,7 @@ RUN touch /tmp/nothing || true
 		t.Errorf("the second RUN's layer: %s", diff)
 	}
 	log.Reset()
-	if again := build(t, o); again.desc.Digest != b.desc.Digest || log.Len() > 0 {
+	if again := mustBuild(t, o); again.desc.Digest != b.desc.Digest || log.Len() > 0 {
 		t.Errorf("a second build ran commands: %s", &log)
 	}
 	leftovers(t, o)
@@ -77,10 +77,7 @@ RUN touch /tmp/nothing || true
 // layerNames lists the entries of layer n of an image.
 func layerNames(t *testing.T, o Options, b built, n int) []string {
 	t.Helper()
-	entries, err := viewLayer(t.Context(), o.Store, b.manifest.Layers[n])
-	if err != nil {
-		t.Fatal(err)
-	}
+	entries := listLayer(t, o.Store, b.manifest.Layers[n])
 	var names []string
 	for _, e := range entries {
 		names = append(names, e.Name)
@@ -100,11 +97,12 @@ func leftovers(t *testing.T, o Options) {
 func TestRunSeesWhiteoutsOfTheBase(t *testing.T) {
 	o := runOptions(t, "FROM scratch\nCOPY . .\nRUN rm gone; rm -r opaque; mkdir opaque; echo x > opaque/new\n",
 		map[string]string{"gone": "", "opaque/old": "", "keep": ""})
-	build(t, o)
+	mustBuild(t, o)
 	var log bytes.Buffer
 	o2 := runOptions(t, "FROM test:1\nRUN ls; ls opaque; echo y > opaque/more\n", nil)
-	o2.Store, o2.Log = o.Store, &log
-	b := build(t, o2)
+	o2.Store = o.Store
+	output(&o2, &log)
+	b := mustBuild(t, o2)
 	if log.String() != "bin\netc\nkeep\nopaque\nnew\n" {
 		t.Errorf("the command saw\n%s", &log)
 	}
@@ -116,7 +114,7 @@ func TestRunSeesWhiteoutsOfTheBase(t *testing.T) {
 func TestRunFailsWithItsPosition(t *testing.T) {
 	o := runOptions(t, "FROM scratch\nCOPY f /\n\nRUN echo said; exit 3\nCOPY f /g\n", map[string]string{"f": ""})
 	var log bytes.Buffer
-	o.Log = &log
+	output(&o, &log)
 	got := failing(t, o)
 	if got != "Kubefile:4:1: RUN echo said; exit 3: exit code 3" || log.String() != "said\n" {
 		t.Errorf("error %q, log %q", got, &log)
@@ -128,7 +126,7 @@ func TestCancelledRunLeavesNothing(t *testing.T) {
 	o := runOptions(t, "FROM scratch\nRUN echo up; sleep 60\n", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	o.Log = writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
+	output(&o, writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil }))
 	_, err := Build(ctx, o)
 	if errors.Is(err, sandbox.ErrRefused) {
 		t.Skipf("THIS KERNEL FORBIDS THE SANDBOX, NOTHING WAS TESTED: %v", err)
@@ -155,21 +153,12 @@ func TestRunWithoutMainBinaryNamesTheLine(t *testing.T) {
 	}
 }
 
-func TestRunInATreeOfAnotherUserIsRefused(t *testing.T) {
-	o := runOptions(t, "FROM scratch\nCOPY f /\n", map[string]string{"f": ""})
-	p := planner{building: &building{Options: o, file: "Kubefile"}, user: "1000:1000"}
-	run := parse(t, "FROM scratch\nRUN true\n").Stages[0].Instructions[0]
-	if _, err := p.step(run); err == nil || !strings.Contains(err.Error(), "runs as user 1000:1000") {
-		t.Errorf("error %v", err)
-	}
-}
-
 func TestBuildRemovesWhatADeadOneLeft(t *testing.T) {
 	o := options(t, "FROM scratch\nCOPY f /\n", map[string]string{"f": ""})
 	if err := os.MkdirAll(filepath.Join(o.Store.Root(), "trees", temporaryPrefix+"dead", "upper"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	build(t, o)
+	mustBuild(t, o)
 	leftovers(t, o)
 }
 
@@ -213,7 +202,7 @@ func TestTemporaryTreesOutliveBuildsBesideThem(t *testing.T) {
 
 func TestTreesOfLayersThatAreGoneArePruned(t *testing.T) {
 	o := runOptions(t, "FROM scratch\nCOPY f /\nRUN touch g\n", map[string]string{"f": ""})
-	b := build(t, o)
+	b := mustBuild(t, o)
 	tree := filepath.Join(o.Store.Root(), "trees", b.manifest.Layers[0].Digest.Hex)
 	if _, err := os.Stat(tree); err != nil {
 		t.Fatal(err)
@@ -258,15 +247,50 @@ func TestChangedLeavesOutTracesOfCopyingUp(t *testing.T) {
 	}
 	tr := newTree()
 	tr.apply([]layer.Entry{file("etc/deep/x", "")})
-	got, err := changed(tr, upper)
-	if err != nil || len(got) > 0 {
+	if got, err := changed(tr, upperEntries(t, upper)); err != nil || len(got) > 0 {
 		t.Errorf("changes %v, %v, want none", got, err)
 	}
 	if err := os.Chmod(filepath.Join(upper, "etc/deep"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	got, err = changed(tr, upper)
-	if err != nil || len(got) != 2 || got[1].Name != "etc/deep" {
+	if got, err := changed(tr, upperEntries(t, upper)); err != nil || len(got) != 2 || got[1].Name != "etc/deep" {
 		t.Errorf("changes %v, %v, want the mode of etc/deep and its parent", got, err)
+	}
+}
+
+func upperEntries(t *testing.T, upper string) []layer.Entry {
+	t.Helper()
+	var list []layer.Entry
+	for e, err := range layer.FromOverlay(upper) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.UID, e.GID = 0, 0
+		list = append(list, e)
+	}
+	return list
+}
+
+func TestChangesHaveOneForm(t *testing.T) {
+	tr := newTree()
+	tr.apply([]layer.Entry{file("d/a", "a"), file("d/b/c", "c"), file("d/b/e", "e"), file("same", "x"), file("other", "x"), file("gone", "")})
+	dir := func(name string) layer.Entry { return layer.Entry{Name: name, Mode: os.ModeDir | 0o755} }
+	touched := file("other", "y")
+	for name, entries := range map[string][]layer.Entry{
+		"opaque":     {dir("d"), layer.Opaque("d"), dir("d/b"), file("d/b/c", "c"), file("same", "x"), touched, layer.Whiteout("gone"), layer.Whiteout("never")},
+		"one by one": {dir("d"), layer.Whiteout("d/a"), dir("d/b"), layer.Whiteout("d/b/e"), touched, layer.Whiteout("gone")},
+	} {
+		got, err := changed(tr, entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, e := range got {
+			names = append(names, e.Name)
+		}
+		want := []string{".wh.gone", "d", "d/.wh.a", "d/b", "d/b/.wh.e", "other"}
+		if diff := cmp.Diff(want, names); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }

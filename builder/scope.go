@@ -17,13 +17,13 @@ type scope struct {
 	unset    map[string]bool   // ARG lines without any value
 	outer    map[string]string // ARGs before the first FROM
 	given    map[string]string // build arguments
-	platform map[string]string // predefined
+	known    map[string]string // predefined
 }
 
 func newScope(o Options, p v1.Platform) (*scope, error) {
 	s := &scope{
 		expander: o.File.Expander(), given: o.BuildArgs,
-		args: map[string]string{}, unset: map[string]bool{}, platform: predefined(p, *o.Platform),
+		args: map[string]string{}, unset: map[string]bool{}, known: predefined(p, *o.Platform),
 	}
 	for _, a := range o.File.Args {
 		if err := s.declare(a.Pairs); err != nil {
@@ -67,7 +67,7 @@ func (s *scope) lookup(name string) (string, bool) {
 }
 
 func (s *scope) predefined(name string) (string, bool) {
-	v, ok := s.platform[name]
+	v, ok := s.known[name]
 	if given, has := s.given[name]; ok && has {
 		return given, true
 	}

@@ -3,7 +3,6 @@ package builder
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -14,17 +13,39 @@ import (
 	"github.com/sealrt/sealrt/artifact/layer"
 )
 
+// origin is what COPY takes files from: the context, or the tree of an image. Names are relative to its root.
+type origin interface {
+	// names lists a directory, sorted, without what is ignored for good.
+	names(dir string) ([]string, error)
+	// lstat returns what name is.
+	lstat(name string) (fs.FileInfo, error)
+	// stat returns what name leads to.
+	stat(name string) (fs.FileInfo, error)
+	// ignored says whether name is no part of the origin, as far as COPY is concerned.
+	ignored(name string) (bool, error)
+	// hidesAll says whether nothing below an ignored directory can be seen either.
+	hidesAll() bool
+	// entry describes the file name, to which info belongs, under another name.
+	entry(name, as string, info fs.FileInfo) (layer.Entry, error)
+	// missing explains that a source is not there.
+	missing(name string) error
+	// where is what people call the origin.
+	where() string
+}
+
 // source is one file or directory that a COPY takes. Its entries have names relative to where it lands: a file is one
 // entry named ".", a directory lists what is in it.
 type source struct {
-	base    string // name in the context, without directories
+	base    string // name in the origin, without directories
+	parents string // COPY --parents: the directories to keep, "" for none
 	isDir   bool
 	globbed bool // a pattern found it
+	owned   bool // the entries say whose they are: those of an archive or image
 	entries []layer.Entry
 }
 
 // collect returns the sources that the words of a COPY mean, less what exclude matches.
-func (c *contextDir) collect(words, exclude []string) ([]source, error) {
+func collect(o origin, words, exclude []string, parents bool) ([]source, error) {
 	except, err := patternmatcher.New(exclude)
 	if err != nil {
 		return nil, fmt.Errorf("--exclude: %w", err)
@@ -32,7 +53,11 @@ func (c *contextDir) collect(words, exclude []string) ([]source, error) {
 	var sources []source
 	var unmatched []string
 	for _, word := range words {
-		names, globbed, err := c.glob(word)
+		pivot, word := cutPivot(word)
+		if clean := path.Clean(word); clean == ".." || strings.HasPrefix(clean, "../") {
+			return nil, fmt.Errorf("%s leads out of %s: only files inside it can be copied", word, o.where())
+		}
+		names, globbed, err := glob(o, word)
 		if err != nil {
 			return nil, err
 		}
@@ -40,30 +65,94 @@ func (c *contextDir) collect(words, exclude []string) ([]source, error) {
 			unmatched = append(unmatched, word)
 		}
 		for _, name := range names {
-			s, err := c.source(name, except)
+			s, err := takeSource(o, name, except)
 			if err != nil {
 				return nil, err
 			}
 			s.globbed = globbed
+			if parents {
+				s.parents = strings.Trim(strings.TrimPrefix(name, pivot), "/")
+			}
 			sources = append(sources, s)
 		}
 	}
 	if len(sources) == 0 && len(unmatched) > 0 {
-		return nil, fmt.Errorf("nothing in the context matches %s", strings.Join(unmatched, " "))
+		return nil, fmt.Errorf("nothing in %s matches %s", o.where(), strings.Join(unmatched, " "))
 	}
 	return sources, nil
 }
 
-// source lists what is at name. A link is followed, as docker does for the sources themselves; links inside a
+// cutPivot splits a word of COPY --parents at "/./": what is before it names no directory of the image.
+func cutPivot(word string) (pivot, whole string) {
+	before, after, ok := strings.Cut(word, "/./")
+	if !ok {
+		return "", word
+	}
+	return cleanSource(before), path.Join(before, after)
+}
+
+// cleanSource makes a word of COPY a path within the context, as docker does: absolute paths begin at the context,
+// and ".." ends there.
+func cleanSource(word string) string {
+	return strings.TrimPrefix(path.Join("/", word), "/")
+}
+
+// glob returns the paths that a word of COPY means: itself, or what its pattern matches, sorted. No match is an
+// empty list.
+func glob(o origin, word string) (found []string, isGlob bool, err error) {
+	clean := cleanSource(word)
+	if clean == "" {
+		return []string{"."}, false, nil
+	}
+	if !strings.ContainsAny(clean, `*?[\`) {
+		return []string{clean}, false, nil
+	}
+	found = []string{"."}
+	for _, part := range strings.Split(clean, "/") {
+		if found, err = globPart(o, found, part); err != nil {
+			return nil, true, fmt.Errorf("pattern %q: %w", word, err)
+		}
+	}
+	return found, true, nil
+}
+
+// globPart returns the members of dirs that one part of a pattern matches.
+func globPart(o origin, dirs []string, part string) ([]string, error) {
+	var found []string
+	for _, dir := range dirs {
+		if info, err := o.stat(dir); err != nil || !info.IsDir() {
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+			continue
+		}
+		names, err := o.names(dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			match, err := path.Match(part, name)
+			if err != nil {
+				return nil, err
+			}
+			if match {
+				found = append(found, path.Join(dir, name))
+			}
+		}
+	}
+	return found, nil
+}
+
+// takeSource lists what is at name. A link is followed, as docker does for the sources themselves; links inside a
 // directory stay links.
-func (c *contextDir) source(name string, except *patternmatcher.PatternMatcher) (source, error) {
-	hidden, err := c.ignored(name)
+func takeSource(o origin, name string, except *patternmatcher.PatternMatcher) (source, error) {
+	hidden, err := o.ignored(name)
 	if err != nil {
 		return source{}, err
 	}
-	info, err := c.stat(name)
+	info, err := o.stat(name)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && hidden && !info.IsDir() {
-		return source{}, c.missing(name)
+		return source{}, o.missing(name)
 	}
 	if err != nil {
 		return source{}, err
@@ -73,48 +162,24 @@ func (c *contextDir) source(name string, except *patternmatcher.PatternMatcher) 
 		if out, err := except.MatchesOrParentMatches(s.base); err != nil || out {
 			return s, err
 		}
-		e, err := c.entry(name, ".", info)
+		e, err := o.entry(name, ".", info)
 		s.entries = []layer.Entry{e}
 		return s, err
 	}
-	w := &walk{contextDir: c, top: name, except: except}
+	w := &walk{origin: o, top: name, except: except}
 	if err := w.dir("."); err != nil {
 		return source{}, err
 	}
 	if hidden && len(w.entries) == 0 {
-		return source{}, c.missing(name)
+		return source{}, o.missing(name)
 	}
 	s.entries = w.entries
 	return s, nil
 }
 
-// entry describes a file of the context. Size and mode are those of now; a file that changes later is an error when
-// it is read.
-func (c *contextDir) entry(name, as string, info fs.FileInfo) (layer.Entry, error) {
-	e := layer.Entry{Name: as, Mode: info.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky | fs.ModeType)}
-	switch info.Mode().Type() {
-	case fs.ModeDir:
-	case fs.ModeSymlink:
-		target, err := c.root.Readlink(name)
-		if err != nil {
-			return layer.Entry{}, err
-		}
-		e.Linkname, e.Mode = target, fs.ModeSymlink|0o777
-	case 0:
-		e.Size = info.Size()
-		e.Open = func() (io.ReadCloser, error) {
-			f, err := c.root.Open(name)
-			return f, unreadable(name, err)
-		}
-	default:
-		return layer.Entry{}, fmt.Errorf("%s is no file, directory or link: name it in .kubefileignore", name)
-	}
-	return e, nil
-}
-
-// walk lists the members of one directory of the context.
+// walk lists the members of one directory of an origin.
 type walk struct {
-	*contextDir
+	origin
 	top     string
 	except  *patternmatcher.PatternMatcher
 	entries []layer.Entry

@@ -13,8 +13,8 @@ type tree struct{ root *node }
 
 // node is one entry of a tree. Directories have children, perhaps none.
 type node struct {
-	layer.Entry
-	children map[string]*node
+	*layer.Entry // which other trees and the layer may have too: nobody changes it
+	children     map[string]*node
 }
 
 func newTree() *tree {
@@ -22,7 +22,7 @@ func newTree() *tree {
 }
 
 func newDir(name string) *node {
-	return &node{Entry: layer.Entry{Name: name, Mode: fs.ModeDir | 0o755}, children: map[string]*node{}}
+	return &node{Entry: &layer.Entry{Name: name, Mode: fs.ModeDir | 0o755}, children: map[string]*node{}}
 }
 
 // Names of entries that delete (OCI image-spec, layer.md, "Whiteouts").
@@ -44,17 +44,31 @@ func (t *tree) apply(entries []layer.Entry) {
 			delete(parent.children, strings.TrimPrefix(base, whiteoutPrefix))
 		}
 	}
-	for _, e := range entries {
-		if !isWhiteout(e.Name) {
-			t.set(e)
+	for i := range entries {
+		if !isWhiteout(entries[i].Name) {
+			t.set(&entries[i])
 		}
 	}
+}
+
+// clone returns a tree that can be changed without changing t.
+func (t *tree) clone() *tree { return &tree{root: t.root.clone()} }
+
+func (n *node) clone() *node {
+	c := &node{Entry: n.Entry}
+	if n.children != nil {
+		c.children = make(map[string]*node, len(n.children))
+	}
+	for name, child := range n.children {
+		c.children[name] = child.clone()
+	}
+	return c
 }
 
 func isWhiteout(name string) bool { return strings.HasPrefix(path.Base(name), whiteoutPrefix) }
 
 // set adds one entry, with the directories above it.
-func (t *tree) set(e layer.Entry) {
+func (t *tree) set(e *layer.Entry) {
 	at := t.root
 	parts := strings.Split(e.Name, "/")
 	for i, part := range parts[:len(parts)-1] {
@@ -99,7 +113,7 @@ func (t *tree) isDir(name string) bool {
 // directory returns the entry of the directory name: as it is, or a new one.
 func (t *tree) directory(name string) layer.Entry {
 	if n := t.node(name); n != nil && n.children != nil {
-		return n.Entry
+		return *n.Entry
 	}
 	return layer.Entry{Name: name, Mode: fs.ModeDir | 0o755}
 }

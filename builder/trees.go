@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
@@ -21,8 +23,10 @@ import (
 // trees are the unpacked layers that RUN commands work on, in trees/ beside the blobs of a store: one directory a
 // layer, named after the digest of its blob, in the form of an overlayfs lower directory.
 type trees struct {
-	store *artifact.Store
-	dir   string
+	store     *artifact.Store
+	dir       string
+	list      func(context.Context, v1.Descriptor) ([]layer.Entry, error) // what a layer holds
+	unpacking singleflight.Group
 }
 
 // temporaryPrefix begins the names of directories that live as long as their process.
@@ -114,41 +118,65 @@ func lockDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// extract returns the directory of an unpacked layer. Two processes may make it at the same time; one wins.
+// open opens a file of a layer, which is unpacked for it.
+func (t *trees) open(ctx context.Context, d v1.Descriptor, name string) (io.ReadCloser, error) {
+	dir, err := t.extract(ctx, d)
+	if err != nil {
+		return nil, fmt.Errorf("unpack layer %s: %w", d.Digest, err)
+	}
+	return os.OpenInRoot(dir, name)
+}
+
+// extract returns the directory of an unpacked layer.
 func (t *trees) extract(ctx context.Context, d v1.Descriptor) (string, error) {
-	final := filepath.Join(t.dir, d.Digest.Hex)
+	return t.make(d.Digest.Hex, func(tree string) error {
+		if err := t.unpack(ctx, tree, d); err != nil {
+			return err
+		}
+		return t.hide(ctx, tree, d)
+	})
+}
+
+// make returns the directory of that name, filled by fill when there is none. Two processes may make it at the same
+// time; one wins.
+func (t *trees) make(name string, fill func(tree string) error) (string, error) {
+	final := filepath.Join(t.dir, name)
 	if _, err := os.Stat(final); err == nil {
 		return final, nil
 	}
-	dir, remove, err := t.temporary()
-	if err != nil {
-		return "", err
-	}
-	defer remove()
-	tree := filepath.Join(dir, "tree")
-	if err := os.Mkdir(tree, 0o755); err != nil {
-		return "", err
-	}
+	_, err, _ := t.unpacking.Do(name, func() (any, error) {
+		dir, remove, err := t.temporary()
+		if err != nil {
+			return nil, err
+		}
+		defer remove()
+		tree := filepath.Join(dir, "tree")
+		if err := os.Mkdir(tree, 0o755); err != nil {
+			return nil, err
+		}
+		if err := fill(tree); err != nil {
+			return nil, err
+		}
+		if err := os.Rename(tree, final); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+			return nil, err
+		}
+		return nil, nil
+	})
+	return final, err
+}
+
+func (t *trees) unpack(ctx context.Context, tree string, d v1.Descriptor) error {
 	f, err := os.Open(t.store.BlobPath(d.Digest))
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer f.Close()
-	if err := layer.Extract(ctx, tree, f, layer.ExtractOptions{}); err != nil {
-		return "", err
-	}
-	if err := t.hide(ctx, tree, d); err != nil {
-		return "", err
-	}
-	if err := os.Rename(tree, final); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY) {
-		return "", err
-	}
-	return final, nil
+	return layer.Extract(ctx, tree, f, layer.ExtractOptions{})
 }
 
 // hide turns the layer's whiteouts into those of overlayfs, which Extract has no use for as there was nothing below.
 func (t *trees) hide(ctx context.Context, tree string, d v1.Descriptor) error {
-	entries, err := viewLayer(ctx, t.store, d)
+	entries, err := t.list(ctx, d)
 	if err != nil {
 		return err
 	}

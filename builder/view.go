@@ -38,55 +38,82 @@ type viewEntry struct {
 }
 
 const (
-	maxViewText   = 512 << 10 // bytes of a file whose content a view keeps
-	maxViewRecord = 1 << 20   // bytes of a record in the store's cache
-	maxTreeText   = 64 << 20  // bytes of a file of a layer that a build reads at all
+	maxViewText   = 512 << 10          // bytes of a file whose content a view keeps
+	maxViewRecord = artifact.MaxRecord // bytes
 )
 
 // viewLayer lists a layer of the store. Unchanged layers are read once; later builds read the listing.
-func viewLayer(ctx context.Context, store *artifact.Store, d v1.Descriptor) ([]layer.Entry, error) {
-	key := "view/" + d.Digest.Hex
+func (b *build) viewLayer(ctx context.Context, d v1.Descriptor) ([]layer.Entry, error) {
 	var v view
-	if data, ok := store.CacheGet(key); !ok || json.Unmarshal(data, &v) != nil || v.Digest != d.Digest {
+	if data, ok := b.Store.CacheGet(viewKey(d)); !ok || json.Unmarshal(data, &v) != nil || v.Digest != d.Digest {
 		var err error
-		if v, err = readView(ctx, store, d); err != nil {
+		if v, err = readView(ctx, b.Store, d); err != nil {
 			return nil, fmt.Errorf("list layer %s: %w", d.Digest, err)
 		}
-		if data, err = json.Marshal(v); err != nil {
+		if err := v.keep(b.Store, d); err != nil {
 			return nil, err
 		}
-		if len(data) <= maxViewRecord && v.isText() {
-			if err := store.CachePut(key, data); err != nil {
-				return nil, err
-			}
-		}
 	}
+	return b.entries(ctx, v, d), nil
+}
+
+func viewKey(d v1.Descriptor) string { return "view/" + d.Digest.Hex }
+
+// keep remembers the listing, unless that is larger than a record may be.
+func (v view) keep(store *artifact.Store, d v1.Descriptor) error {
+	data, err := json.Marshal(v)
+	if err != nil || len(data) > maxViewRecord || !v.isText() {
+		return err
+	}
+	return store.CachePut(viewKey(d), data)
+}
+
+// entries returns what the listing lists. Content of files is read from the unpacked layer when it is asked for.
+func (b *build) entries(ctx context.Context, v view, d v1.Descriptor) []layer.Entry {
 	entries := make([]layer.Entry, len(v.Files))
 	for i, f := range v.Files {
 		entries[i] = layer.Entry{Name: f.Name, Mode: f.Mode, Linkname: f.Link, UID: f.UID, GID: f.GID, Size: f.Size}
 		if f.Mode.IsRegular() {
-			entries[i].Open = f.opener(ctx, store, d)
+			entries[i].Version = d.Digest.Hex + " " + f.Name
+			entries[i].Open = func() (io.ReadCloser, error) {
+				if int64(len(f.Text)) == f.Size {
+					return io.NopCloser(bytes.NewReader(f.Text)), nil
+				}
+				return b.trees.open(ctx, d, f.Name)
+			}
 		}
 	}
-	return entries, nil
+	return entries
+}
+
+// viewOf lists entries that were just made into the layer d.
+func viewOf(entries []layer.Entry, d v1.Descriptor) (view, error) {
+	v := view{Digest: d.Digest}
+	for e := range layer.Sorted(entries) {
+		f := viewEntry{Name: e.Name, Mode: e.Mode, Link: e.Linkname, UID: e.UID, GID: e.GID, Size: e.Size}
+		if e.Mode.IsRegular() && e.Open != nil && wanted(e.Name) && e.Size <= maxViewText {
+			var err error
+			if f.Text, err = readAll(e); err != nil {
+				return v, err
+			}
+		}
+		v.Files = append(v.Files, f)
+	}
+	return v, nil
+}
+
+func readAll(e layer.Entry) ([]byte, error) {
+	r, err := e.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
 }
 
 // isText says whether all names survive JSON.
 func (v view) isText() bool {
 	return !slices.ContainsFunc(v.Files, func(f viewEntry) bool { return !utf8.ValidString(f.Name) || !utf8.ValidString(f.Link) })
-}
-
-func (f viewEntry) opener(ctx context.Context, store *artifact.Store, d v1.Descriptor) func() (io.ReadCloser, error) {
-	return func() (io.ReadCloser, error) {
-		text := f.Text
-		if int64(len(text)) != f.Size {
-			var err error
-			if text, err = readFile(ctx, store, d, f.Name); err != nil {
-				return nil, err
-			}
-		}
-		return io.NopCloser(bytes.NewReader(text)), nil
-	}
 }
 
 func readView(ctx context.Context, store *artifact.Store, d v1.Descriptor) (view, error) {
@@ -162,38 +189,4 @@ func walkLayer(ctx context.Context, store *artifact.Store, d v1.Descriptor, fn f
 			return err
 		}
 	}
-}
-
-// readFile reads one file of a layer, following hard links within it.
-func readFile(ctx context.Context, store *artifact.Store, d v1.Descriptor, name string) ([]byte, error) {
-	var text []byte
-	var link string
-	found := false
-	err := walkLayer(ctx, store, d, func(hdr *tar.Header, content io.Reader) error {
-		if hdr.Name != name {
-			return nil
-		}
-		found = true
-		if hdr.Typeflag == tar.TypeLink {
-			link = path.Clean(hdr.Linkname)
-			return fs.SkipAll
-		}
-		if hdr.Size > maxTreeText {
-			return fmt.Errorf("%s: %d bytes are more than a build reads of a file in a layer", name, hdr.Size)
-		}
-		var err error
-		if text, err = io.ReadAll(content); err != nil {
-			return err
-		}
-		return fs.SkipAll
-	})
-	switch {
-	case err != nil:
-		return nil, err
-	case !found:
-		return nil, fmt.Errorf("%s: %w in layer %s", name, fs.ErrNotExist, d.Digest)
-	case link != "" && link != name:
-		return readFile(ctx, store, d, link)
-	}
-	return text, nil
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strings"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/sealrt/sealrt/artifact/layer"
 )
 
@@ -15,21 +17,25 @@ type workdirStep struct {
 	dir string // absolute
 }
 
-func (s *workdirStep) do(ctx context.Context, b *building, _ int) error {
-	b.image.config.Config.WorkingDir = s.dir
-	name := b.image.tree.resolve(strings.TrimPrefix(s.dir, "/"))
+func (s *workdirStep) configure(c *v1.ConfigFile) { c.Config.WorkingDir = s.dir }
+
+func (s *workdirStep) do(ctx context.Context, w *work) error {
+	s.configure(&w.image.config)
+	tree := w.image.tree
+	name := tree.resolve(strings.TrimPrefix(s.dir, "/"))
 	var entries []layer.Entry
-	switch n := b.image.tree.node(name); {
+	switch n := tree.node(name); {
 	case s.dir == "/" || n != nil && n.children != nil:
 	case n != nil:
 		return fmt.Errorf("%s is no directory", s.dir)
 	default:
-		p := placing{tree: b.image.tree, entries: map[string]layer.Entry{}}
-		p.put(layer.Entry{Name: name, Mode: fs.ModeDir | 0o755})
+		p := placing{tree: tree, entries: map[string]*layer.Entry{}}
+		p.put(&layer.Entry{Name: name, Mode: fs.ModeDir | 0o755})
 		var err error
 		if entries, err = p.list(); err != nil {
 			return err
 		}
 	}
-	return b.addFiles(ctx, entries, s.Instruction.String())
+	w.addFiles(ctx, entries, s.Instruction.String())
+	return nil
 }

@@ -4,44 +4,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
 	"github.com/sealrt/sealrt/builder"
-	"github.com/sealrt/sealrt/builder/sandbox"
 	"github.com/sealrt/sealrt/kubefile"
 )
-
-// defaultKubefile is looked for in the context when -f is not given.
-const defaultKubefile = "Kubefile"
-
-// dockerfile is what those who come from other tools may have instead.
-const dockerfile = "Dockerfile"
 
 // unnamed is the repository of an image that was built without a name.
 const unnamed = "localhost/unnamed"
 
 // buildFlags are what build is told.
 type buildFlags struct {
-	file        string
-	tags        []string
-	platforms   []string
-	args        []string
-	target      string
-	noCache     bool
-	check       bool
-	compression string
-	engine      string
-	addHosts    []string
-	push        bool
-	output      string
+	file         string
+	tags         []string
+	platforms    []string
+	args         []string
+	secrets      []string
+	target       string
+	noCache      bool
+	cacheFrom    []string
+	cacheTo      []string
+	lock, frozen bool
+	check        bool
+	compression  string
+	engine       engineFlags
+	addHosts     []string
+	timeout      time.Duration
+	push         bool
+	output       string
 }
 
 func newBuild(env *environment) *cobra.Command {
@@ -50,9 +47,14 @@ func newBuild(env *environment) *cobra.Command {
 		Use:   "build [flags] [CONTEXT]",
 		Short: "Build a cluster image from a Kubefile",
 		Long: `Build a cluster image from a Kubefile and the files in CONTEXT, the working
-directory unless given. The same inputs give the same digest, which is printed.`,
+directory unless given. The same inputs give the same digest, which is printed.
+With --lock, what names meant is written to Kubefile.lock beside the Kubefile;
+what that says already is kept: remove it to ask anew. With --frozen it is all
+that is used. On a terminal the build is shown as BuildKit does.`,
 		Example: `  sealrt build -t k3s:v1.25.3 .
-  sealrt build -f Kubefile -t registry.example.com/k3s:v1.25.3 --platform linux/amd64,linux/arm64 --push .`,
+  sealrt build -f Kubefile -t registry.example.com/k3s:v1.25.3 --platform linux/amd64,linux/arm64 --push .
+  sealrt build -t k3s:v1.25.3 --lock . && sealrt build -t k3s:v1.25.3 --frozen .
+  sealrt build -t k3s:v1.25.3 --secret id=token,src=token.txt --builder buildkit://tcp://farm.example.com:1234 .`,
 		Args: needArgs("", 0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
@@ -62,26 +64,39 @@ directory unless given. The same inputs give the same digest, which is printed.`
 			return build(cmd.Context(), env, f, dir)
 		},
 	}
-	flags := cmd.Flags()
+	f.define(cmd.Flags())
+	env.registryFlags(cmd.Flags())
+	return cmd
+}
+
+func (f *buildFlags) define(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.file, "file", "f", "", "read the Kubefile from `FILE`, - for standard input (default CONTEXT/Kubefile)")
 	flags.StringArrayVarP(&f.tags, "tag", "t", nil, "call the image `NAME:TAG`; repeatable")
 	flags.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, like linux/amd64,linux/arm64")
 	flags.StringArrayVar(&f.args, "build-arg", nil, "set an ARG, `NAME=VALUE`; NAME alone takes it from the environment; repeatable")
+	flags.StringArrayVar(&f.secrets, "secret", nil, "let RUN --mount=type=secret see `id=ID,src=FILE`, or id=ID,env=NAME; repeatable")
 	flags.StringVar(&f.target, "target", "", "build this `STAGE` instead of the last")
 	flags.BoolVar(&f.noCache, "no-cache", false, "make every layer anew")
+	flags.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take layers that others made from the cache at `REF` in a registry; repeatable")
+	flags.StringArrayVar(&f.cacheTo, "cache-to", nil, "write the cache of this build to `REF` in a registry; repeatable")
+	flags.BoolVar(&f.lock, "lock", false, "write to Kubefile.lock, or FILE.lock with -f FILE, what tags, bases and remote files are")
+	flags.BoolVar(&f.frozen, "frozen", false, "take from Kubefile.lock, or FILE.lock, what tags, bases and remote files are, and fail on any other")
 	flags.BoolVar(&f.check, "check", false, "report all mistakes of the Kubefile, and build nothing")
 	flags.Var(newChoice(&f.compression, "zstd", "zstd", "gzip", "none"), "compression", "compression of layers: zstd, gzip or none")
-	flags.StringVar(&f.engine, "builder", "local", "what builds: local, this machine")
+	f.engine.define(flags)
 	flags.StringArrayVar(&f.addHosts, "add-host", nil, "let RUN find `HOST:IP`; repeatable")
-	flags.BoolVar(&f.push, "push", false, "push the image under every tag")
+	flags.DurationVar(&f.timeout, "timeout", 0, "end a RUN that takes longer than `DURATION`, like 10m; 0 waits for ever")
+	flags.BoolVar(&f.push, "push", false, "push the image under every tag; layers are sent while others are made")
 	flags.StringVarP(&f.output, "output", "o", "", "write the image to an archive too, `oci-archive:FILE`")
-	env.registryFlags(flags)
-	return cmd
 }
 
 // build reads the Kubefile, builds, and hands the image on where it was asked.
 func build(ctx context.Context, env *environment, f buildFlags, dir string) (err error) {
 	o, err := f.options(env)
+	if err != nil {
+		return err
+	}
+	lock, err := f.lockName(dir)
 	if err != nil {
 		return err
 	}
@@ -92,7 +107,17 @@ func build(ctx context.Context, env *environment, f buildFlags, dir string) (err
 		return err
 	}
 	if f.check || len(mistakes) > 0 {
-		return builder.Check(o, mistakes)
+		return builder.Check(ctx, o, mistakes)
+	}
+	var old *builder.Lock
+	if lock != "" {
+		if o.Lock, err = readLock(lock, f.frozen); err != nil {
+			return err
+		}
+		if f.lock { // everything is asked anew
+			old = o.Lock
+			o.Lock = &builder.Lock{}
+		}
 	}
 	if o.Store, err = env.openStore(); err != nil {
 		return err
@@ -102,15 +127,15 @@ func build(ctx context.Context, env *environment, f buildFlags, dir string) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	o.Source = env.registry()
-	o.Observe, o.Log = env.progress(), env.render().log()
-	var said lastOutput
-	if env.quiet {
-		o.Log = &said
-	}
-	d, err := builder.Build(ctx, o)
+	d, err := f.run(ctx, env, o)
 	if err != nil {
-		return said.explain(err)
+		return err
+	}
+	if f.lock {
+		o.Lock.Keep(old)
+		if err = writeLock(lock, o.Lock); err != nil {
+			return err
+		}
 	}
 	if err = f.deliver(ctx, env, o, d); err != nil {
 		return err
@@ -119,20 +144,46 @@ func build(ctx context.Context, env *environment, f buildFlags, dir string) (err
 	return err
 }
 
+// run builds, with the story told, and layers on their way to registries
+// meanwhile if the image is to be pushed.
+func (f *buildFlags) run(ctx context.Context, env *environment, o builder.Options) (d v1.Descriptor, err error) {
+	var done func() error
+	if o.Runner, done, err = f.engine.open(ctx, o.Store, env.registry()); err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	o.Source, o.CacheSink = env.registry(), env.registry()
+	p := newBuildProgress(ctx, env.render())
+	o.Observe = p.observe
+	var u *uploads
+	if f.push {
+		u = newUploads(ctx, o.Store, env.registry(), o.Tags, env.jobs, p.upload)
+		o.OnLayer = u.send
+	}
+	d, err = builder.Build(ctx, o)
+	u.end(err)
+	return d, p.end(err)
+}
+
 // options translates the flags.
 func (f *buildFlags) options(env *environment) (o builder.Options, err error) {
-	if f.engine != "local" {
-		return o, usageError{fmt.Errorf("--builder %s is not there yet: use --builder local", f.engine)}
-	}
-	if f.push && len(f.tags) == 0 {
-		return o, usageError{errors.New("--push needs a name to push to: add -t NAME:TAG")}
-	}
-	if kind, file, _ := strings.Cut(f.output, ":"); f.output != "" && (kind != "oci-archive" || file == "") {
-		return o, usageError{fmt.Errorf("-o %s: write oci-archive:FILE", f.output)}
-	}
-	o = builder.Options{Target: f.target, NoCache: f.noCache, AddHosts: f.addHosts, Jobs: env.jobs, CAFile: env.access.CAFile}
-	if o.Tags, err = parseRefs(f.tags); err != nil {
+	if _, _, err := f.engine.address(); err != nil {
 		return o, err
+	}
+	if err := f.contradictions(); err != nil {
+		return o, usageError{err}
+	}
+	o = builder.Options{
+		Target: f.target, NoCache: f.noCache, AddHosts: f.addHosts, Jobs: env.jobs, CAFile: env.access.CAFile,
+		Frozen: f.frozen, Timeout: f.timeout, Proxy: env.getenv,
+	}
+	for _, list := range []struct {
+		into *[]artifact.Reference
+		from []string
+	}{{&o.Tags, f.tags}, {&o.CacheFrom, f.cacheFrom}, {&o.CacheTo, f.cacheTo}} {
+		if *list.into, err = parseRefs(list.from); err != nil {
+			return o, err
+		}
 	}
 	if o.Platforms, err = parsePlatforms(f.platforms); err != nil {
 		return o, err
@@ -140,11 +191,40 @@ func (f *buildFlags) options(env *environment) (o builder.Options, err error) {
 	if o.BuildArgs, err = parseBuildArgs(f.args, env.getenv); err != nil {
 		return o, err
 	}
+	if o.Secrets, err = parseSecrets(f.secrets, env.getenv); err != nil {
+		return o, err
+	}
 	if o.Compression, err = layer.ParseCompression(f.compression); err != nil {
 		return o, usageError{err}
 	}
 	o.Created, err = env.created()
 	return o, err
+}
+
+// contradictions refuses flags that cannot be meant.
+func (f *buildFlags) contradictions() error {
+	kind, file, _ := strings.Cut(f.output, ":")
+	switch {
+	case f.push && len(f.tags) == 0:
+		return errors.New("--push needs a name to push to: add -t NAME:TAG")
+	case f.output != "" && (kind != "oci-archive" || file == ""):
+		return fmt.Errorf("-o %s: write oci-archive:FILE", f.output)
+	case f.lock && f.frozen:
+		return errors.New("--lock writes what --frozen only reads: give one of them")
+	case f.noCache && len(f.cacheFrom) > 0:
+		return errors.New("--no-cache makes every layer anew, --cache-from takes layers from others: give one of them")
+	case f.timeout < 0:
+		return errors.New("--timeout cannot be negative")
+	}
+	return nil
+}
+
+// lockName returns the name of the lock to use, "" for none.
+func (f *buildFlags) lockName(dir string) (string, error) {
+	if !f.lock && !f.frozen {
+		return "", nil
+	}
+	return lockName(f.file, dir)
 }
 
 // parseBuildArgs reads --build-arg; a name alone has the environment's value,
@@ -164,52 +244,6 @@ func parseBuildArgs(list []string, getenv func(string) string) (map[string]strin
 		}
 	}
 	return args, nil
-}
-
-// readKubefile parses the file, the Kubefile of the context when file is "",
-// or standard input when it is "-". With kubefile.Errors it returns what it
-// could read.
-func readKubefile(env *environment, file, dir string) (*kubefile.File, error) {
-	if err := checkContext(dir); err != nil {
-		return nil, err
-	}
-	if file == "-" {
-		return kubefile.Parse("stdin", env.stdin)
-	}
-	name := file
-	if name == "" {
-		name = filepath.Join(dir, defaultKubefile)
-	}
-	f, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) && file == "" {
-		if _, statErr := os.Stat(filepath.Join(dir, dockerfile)); statErr == nil {
-			return nil, fmt.Errorf("%w: there is a %s: rename it, or name it with -f", err, dockerfile)
-		}
-		return nil, fmt.Errorf("%w: write one, or name it with -f", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return kubefile.Parse(name, f)
-}
-
-// checkContext refuses what other tools take for a context.
-func checkContext(dir string) error {
-	info, err := os.Stat(dir)
-	switch {
-	case err == nil && info.IsDir():
-		return nil
-	case err == nil:
-		return fmt.Errorf("the context %s is a file: name the directory that COPY reads, and a Kubefile with -f", dir)
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("the context: %w", err)
-	case dir == "-":
-		return errors.New("the context cannot come from standard input: name a directory; -f - reads the Kubefile from there")
-	case strings.Contains(dir, "://"):
-		return fmt.Errorf("the context %s is a URL: fetch it first, and name the directory", dir)
-	}
-	return fmt.Errorf("the context: %w", err)
 }
 
 // deliver pushes the image and writes it to an archive, as asked.
@@ -234,29 +268,4 @@ func (f *buildFlags) deliver(ctx context.Context, env *environment, o builder.Op
 		refs = []artifact.Reference{ref}
 	}
 	return saveArchive(ctx, env, o.Store, refs, file)
-}
-
-// maxLastOutput is how many bytes of a command's output an error repeats.
-const maxLastOutput = 2 << 10
-
-// lastOutput keeps the end of what RUN commands say, for those who did not want to read it unless one fails.
-type lastOutput struct{ text []byte }
-
-// Write implements io.Writer.
-func (l *lastOutput) Write(p []byte) (int, error) {
-	l.text = append(l.text, p...)
-	if extra := len(l.text) - maxLastOutput; extra > 0 {
-		l.text = append(l.text[:0], l.text[extra:]...)
-	}
-	return len(p), nil
-}
-
-// explain adds the output to the error of a command.
-func (l *lastOutput) explain(err error) error {
-	var exit *sandbox.ExitError
-	text := strings.TrimSpace(strings.ToValidUTF8(string(l.text), ""))
-	if text == "" || !errors.As(err, &exit) {
-		return err
-	}
-	return fmt.Errorf("%w; its last output was\n%s", err, text)
 }

@@ -5,8 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -32,12 +34,52 @@ Every command can be interrupted with Ctrl-C and run again.
 This file is written by ` + "`go test ./cmd/sealrt -run TestCLIReference -update`" + `.
 `
 
+// docsProgress is the part of docs/cli.md about --progress.
+const docsProgress = `
+## The story on stderr
+
+On a terminal a build is shown by BuildKit's display; notes and warnings follow it in full. Elsewhere, and with
+` + "`--progress=plain`" + `, the story is told in lines. With several nodes at work at once, output begins with its node.
+Every few seconds a long transfer says how far it is and how fast; a build of more than 5 seconds names its slowest
+steps at the end. ` + "`-q`" + ` tells errors alone, with the last output of a RUN that failed.
+
+With ` + "`--progress=json`" + ` each line is one JSON object. Fields that do not apply are left out.
+
+| event | is | fields |
+|---|---|---|
+| node | an instruction of a build, or another part of it | state (started, progress, done, failed, canceled), node (its number), name, time (RFC 3339), seconds (that it took), cached (nothing had to be done), error; of progress: item, done, total (bytes; no total: unknown) |
+| output | a line that a RUN printed | node, name, time, line |
+| note, warning | a sentence, about a node or the whole | message, node, name, time |
+| slowest | the slowest nodes of a long build, the slowest first | seconds (of the build), nodes (each with node, name, seconds) |
+| started, progress, done | a blob on its way | ref, digest, name, size, done (bytes), node (that needs it) |
+| exists, mounted, skipped | a blob that is not sent: it is there, in another repository of the registry, or left out | the same |
+| tagged | ref names digest now | ref, digest |
+| step | a step of run, reset and the like | state, phase, host, step, does, bytes, seconds, error |
+| error | what ends the command | message |
+`
+
+func TestEveryFieldOfTheStoryIsDocumented(t *testing.T) {
+	documented := map[string]bool{}
+	for _, word := range strings.FieldsFunc(docsProgress, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		documented[word] = true
+	}
+	for _, line := range []any{nodeJSON{}, nodeTransferJSON{}, slowestJSON{}, slowNodeJSON{}, transferJSON{}, stepJSON{}} {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(line)) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if !f.Anonymous && !documented[name] {
+				t.Errorf("%T: the field %q is not documented", line, name)
+			}
+		}
+	}
+}
+
 func TestCLIReference(t *testing.T) {
 	const file = "../../docs/cli.md"
 	root := newRoot(newEnvironment())
 	var b bytes.Buffer
 	b.WriteString(docsIntro)
 	fmt.Fprintf(&b, "\nFlags of every command:\n\n```\n%s```\n", root.PersistentFlags().FlagUsages())
+	b.WriteString(docsProgress)
 	for _, cmd := range root.Commands() {
 		if cmd.IsAvailableCommand() && cmd.Name() != "completion" {
 			document(&b, cmd)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/sealrt/sealrt/builder/sandbox"
@@ -25,10 +27,25 @@ func sealrt() int {
 	if handled, code := sandbox.Main(); handled {
 		return code
 	}
+	limitMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
 	return execute(ctx, newEnvironment(), os.Args[1:])
+}
+
+// What the program may take of memory before the collector of garbage works
+// harder, in bytes. It is no limit to what can be done.
+const (
+	memory        = 64 << 20
+	memoryPerCore = 16 << 20
+)
+
+// limitMemory keeps garbage from doubling what lists of very many files take.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memory + memoryPerCore*int64(runtime.GOMAXPROCS(0)))
+	}
 }
 
 // execute runs one command line and returns its exit code.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -19,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
 
@@ -38,6 +41,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"requests": requests,
 			"image":    pushImage,
+			"hold":     hold,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "sandbox" { // where RUN surely works
@@ -64,6 +68,15 @@ func setup(env *testscript.Env) error {
 		env.Setenv(variable, "")
 	}
 	return nil
+}
+
+// hold makes the store busy for the rest of the script.
+func hold(ts *testscript.TestScript, _ bool, _ []string) {
+	store, err := artifact.OpenStore(ts.Getenv("SEALRT_ROOT"))
+	ts.Check(err)
+	release, err := store.Hold(context.Background())
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(errors.Join(release(), store.Close())) })
 }
 
 // counter is a registry in this process that counts requests by method. A

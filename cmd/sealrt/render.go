@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -194,9 +193,6 @@ func (r *renderer) failure(message string) {
 	fmt.Fprintf(r.w, "sealrt: %s\n", message)
 }
 
-// log returns a writer of lines that other programs print.
-func (r *renderer) log() io.Writer { return &logWriter{r: r} }
-
 // finish removes the line that changes, and reminds of nothing any more.
 func (r *renderer) finish() {
 	r.mu.Lock()
@@ -206,6 +202,23 @@ func (r *renderer) finish() {
 		delete(r.waiting, key)
 	}
 	r.erase()
+}
+
+// say prints one line that stays, where the story is told as lines.
+func (r *renderer) say(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mode == "tty" || r.mode == "plain" {
+		r.erase()
+		fmt.Fprintln(r.w, text)
+	}
+}
+
+// tell prints one value as one line of JSON.
+func (r *renderer) tell(value any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.json(value)
 }
 
 // line prints one line that stays.
@@ -246,42 +259,4 @@ func (r *renderer) json(value any) {
 	enc := json.NewEncoder(r.w)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(value) // stderr is the last place there is
-}
-
-// logWriter passes on whole lines of another program's output.
-type logWriter struct {
-	r    *renderer
-	mu   sync.Mutex
-	rest []byte
-}
-
-// Write implements io.Writer. A line that does not end waits for its end.
-func (l *logWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rest = append(l.rest, p...)
-	for {
-		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
-		if !ok && len(l.rest) < maxLogLine {
-			return len(p), nil
-		}
-		l.r.output(string(line))
-		l.rest = rest
-	}
-}
-
-// maxLogLine is the length in bytes at which a line is broken.
-const maxLogLine = 64 << 10
-
-// output tells a line of another program.
-func (r *renderer) output(line string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch r.mode {
-	case "json":
-		r.json(map[string]string{"event": "output", "line": line})
-	case "tty", "plain":
-		r.erase()
-		fmt.Fprintln(r.w, line)
-	}
 }

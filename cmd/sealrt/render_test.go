@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -31,9 +30,7 @@ func story(r *renderer) {
 	e.Kind = artifact.EventExists
 	r.artifact(e)
 	r.artifact(artifact.Event{Kind: artifact.EventNote, Name: "a sentence"})
-	log := r.log()
-	io.WriteString(log, "half ")
-	io.WriteString(log, "a line\n")
+	r.say("a line")
 	r.step(runtime.Event{Phase: "install", Host: "a", Step: "service k3s", Does: "enable and start k3s", State: runtime.Started})
 	r.step(runtime.Event{Phase: "install", Host: "a", Step: "service k3s", State: runtime.Done, Took: 1200 * time.Millisecond})
 	r.step(runtime.Event{Host: "b", Step: "stop k3s", State: runtime.Tolerated, Err: errors.New("gone")})
@@ -50,8 +47,8 @@ func TestRenderer(t *testing.T) {
 		verbose bool
 		want    string
 	}{
-		{"plain", false, blob + "\na sentence\nhalf a line\n" + steps + "sealrt: all is lost\n"},
-		{"plain", true, blob + "\n" + blob + "  exists\na sentence\nhalf a line\na  enable and start k3s\n" + steps + "sealrt: all is lost\n"},
+		{"plain", false, blob + "\na sentence\na line\n" + steps + "sealrt: all is lost\n"},
+		{"plain", true, blob + "\n" + blob + "  exists\na sentence\na line\na  enable and start k3s\n" + steps + "sealrt: all is lost\n"},
 		{"quiet", false, "sealrt: all is lost\n"},
 		{"quiet-json", false, `{"event":"error","message":"all is lost"}` + "\n"},
 		{"json", false, `{"event":"started","ref":"k3s:v1","digest":"` + digest + `","name":"layer","size":2097152}
@@ -59,13 +56,12 @@ func TestRenderer(t *testing.T) {
 {"event":"done","ref":"k3s:v1","digest":"` + digest + `","name":"layer","size":2097152}
 {"event":"exists","ref":"k3s:v1","digest":"` + digest + `","name":"layer","size":2097152}
 {"event":"note","message":"a sentence"}
-{"event":"output","line":"half a line"}
 {"event":"step","state":"started","phase":"install","host":"a","step":"service k3s","does":"enable and start k3s"}
 {"event":"step","state":"done","phase":"install","host":"a","step":"service k3s","seconds":1.2}
 {"event":"step","state":"tolerated","host":"b","step":"stop k3s","error":"gone"}
 {"event":"error","message":"all is lost"}
 `},
-		{"tty", false, "0 blobs done, 1 under way: 0 B of 2.0 MiB\r\x1b[K" + blob + "\na sentence\nhalf a line\n" + steps + "sealrt: all is lost\n"},
+		{"tty", false, "0 blobs done, 1 under way: 0 B of 2.0 MiB\r\x1b[K" + blob + "\na sentence\na line\n" + steps + "sealrt: all is lost\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.mode, func(t *testing.T) {

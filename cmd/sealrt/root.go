@@ -43,7 +43,7 @@ func newRoot(env *environment) *cobra.Command {
 func constructors() []func(*environment) *cobra.Command {
 	return []func(*environment) *cobra.Command{
 		newBuild, newPush, newPull, newSave, newLoad, newInventory,
-		newImages, newInspect, newHistory, newTag, newRmi, newUnpack,
+		newImages, newInspect, newHistory, newTag, newRmi, newPrune, newUnpack,
 		newLogin, newLogout, newVersion, newFeed,
 		newRun, newReset, newStatus, newExec,
 	}

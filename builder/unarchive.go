@@ -1,0 +1,243 @@
+package builder
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/ulikunitz/xz"
+
+	"github.com/sealrt/sealrt/artifact/layer"
+)
+
+const (
+	// tarBlock is the size of a header in a tar archive (POSIX.1-2017, pax, "ustar Interchange Format").
+	tarBlock = 512
+	// copyBuffer is the number of bytes that are unpacked at once.
+	copyBuffer = 256 << 10
+)
+
+// unarchive lists what a local archive of ADD holds. What it is tells its content alone, as with docker: a tar archive,
+// plain or compressed with gzip, bzip2, xz or zstd. isArchive is false for anything else, and for compressed files
+// that hold no tar archive: those are copied as they are.
+//
+// A plain archive that open returns as a file is read in place; others are unpacked once, into a file without a name
+// in dir. The entries can be opened until close, which must be called in any case, and not afterwards. Their names are
+// clean, no two are the same, and modes and owners are those of the archive. Hard links are files of their own.
+func unarchive(ctx context.Context, dir string, open func() (io.ReadCloser, error)) (entries []layer.Entry, isArchive bool, closeAll func() error, err error) {
+	r, err := open()
+	if err != nil {
+		return nil, false, nothing, err
+	}
+	a := &archiveFile{file: r}
+	defer func() {
+		if err != nil || !isArchive {
+			closeAll = nothing
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if err := a.prepare(ctx, dir, r); err != nil || a.at == nil {
+		return nil, false, nil, err
+	}
+	if entries, err = a.list(ctx); err != nil {
+		return nil, false, nil, fmt.Errorf("read the archive: %w", err)
+	}
+	return entries, true, a.Close, nil
+}
+
+func nothing() error { return nil }
+
+// archiveFile is a tar archive that can be read at any place.
+type archiveFile struct {
+	file io.Closer
+	at   io.ReaderAt // nil until it is known to be an archive
+	size int64
+	// unchanged is an error when the file is another than the one that was listed.
+	unchanged func() error
+}
+
+// Close gives up the file.
+func (a *archiveFile) Close() error { return a.file.Close() }
+
+// prepare finds out what the file is, and if it is an archive makes it readable at any place.
+func (a *archiveFile) prepare(ctx context.Context, dir string, r io.ReadCloser) error {
+	source := &sourceReader{ctx: ctx, r: r}
+	packed := bufio.NewReaderSize(source, 64<<10)
+	head, err := packed.Peek(tarBlock)
+	if source.err != nil {
+		return source.err
+	}
+	f, isFile := r.(*os.File)
+	if isTarHeader(head) && isFile {
+		return a.inPlace(f)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	plain, err := unpack(packed)
+	if err != nil {
+		return source.err // what looks compressed and is not is a file like any other
+	}
+	defer plain.Close()
+	unpacked := bufio.NewReaderSize(plain, 64<<10)
+	head, err = unpacked.Peek(tarBlock)
+	switch {
+	case source.err != nil:
+		return source.err
+	case err != nil && !errors.Is(err, io.EOF):
+		return fmt.Errorf("unpack the archive: %w: compress it anew, or COPY it as it is", err)
+	case !isTarHeader(head):
+		return nil
+	}
+	return a.spool(ctx, dir, unpacked)
+}
+
+// inPlace reads an archive where it lies.
+func (a *archiveFile) inPlace(f *os.File) error {
+	before, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !before.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file", f.Name())
+	}
+	a.at, a.size = f, before.Size()
+	a.unchanged = func() error {
+		now, err := f.Stat()
+		if err == nil && (now.Size() != before.Size() || !now.ModTime().Equal(before.ModTime())) {
+			err = fmt.Errorf("%s changed while it was read: build again", f.Name())
+		}
+		return err
+	}
+	return nil
+}
+
+// spool writes the archive to a file in dir that has no name any more, and lets go of the source.
+func (a *archiveFile) spool(ctx context.Context, dir string, r io.Reader) error {
+	f, err := os.CreateTemp(dir, "unarchive-")
+	if err != nil {
+		return fmt.Errorf("unpack the archive: %w", err)
+	}
+	source := a.file
+	defer source.Close()
+	a.file = f
+	if err := os.Remove(f.Name()); err != nil {
+		return fmt.Errorf("unpack the archive: %w", err)
+	}
+	// The context is asked again here, since a few bytes may unpack to very many.
+	a.size, err = io.CopyBuffer(struct{ io.Writer }{f}, &sourceReader{ctx: ctx, r: r}, make([]byte, copyBuffer))
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("unpack the archive: %w: free space, or choose another place with --root", err)
+	case err != nil:
+		return fmt.Errorf("unpack the archive: %w", err)
+	}
+	a.at, a.unchanged = f, nothing
+	return nil
+}
+
+// unpack returns what r holds, uncompressed, as its first bytes say. Closing the result does not close r.
+func unpack(r *bufio.Reader) (io.ReadCloser, error) {
+	head, _ := r.Peek(10)
+	switch {
+	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
+		x, err := xz.NewReader(r)
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(named{"xz", x}), nil
+	case len(head) == 10 && string(head[:3]) == "BZh" && string(head[4:]) == "1AY&SY":
+		return io.NopCloser(named{"bzip2", bzip2.NewReader(r)}), nil
+	default:
+		return layer.Decompress(r)
+	}
+}
+
+// named adds the name of the compression to errors.
+type named struct {
+	name string
+	r    io.Reader
+}
+
+func (n named) Read(p []byte) (int, error) {
+	c, err := n.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%s: %w", n.name, err)
+	}
+	return c, err
+}
+
+// isTarHeader says whether a block begins a tar archive: its checksum is right. That of other files never is.
+func isTarHeader(block []byte) bool {
+	if len(block) < tarBlock || block[0] == 0 { // an archive of nothing is a file of zeros
+		return false
+	}
+	want, err := strconv.ParseInt(strings.Trim(string(block[148:156]), " \x00"), 8, 64)
+	if err != nil {
+		return false
+	}
+	var sum, signed int64 // old archives have sums of signed bytes
+	for i, b := range block[:tarBlock] {
+		if i >= 148 && i < 156 {
+			b = ' '
+		}
+		sum += int64(b)
+		signed += int64(int8(b))
+	}
+	return want == sum || want == signed
+}
+
+// sourceReader ends with its context, and remembers why reading failed. It lives for one archive.
+type sourceReader struct {
+	ctx context.Context
+	r   io.Reader
+	err error
+}
+
+func (s *sourceReader) Read(p []byte) (int, error) {
+	if s.ctx.Err() != nil {
+		s.err = context.Cause(s.ctx)
+		return 0, s.err
+	}
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}
+
+// open returns the content of one entry.
+func (a *archiveFile) open(off, size int64) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		if err := a.unchanged(); err != nil {
+			return nil, err
+		}
+		return io.NopCloser(io.NewSectionReader(a.at, off, size)), nil
+	}
+}
+
+// openSparse returns the content of an entry with holes, which does not lie there in one piece: the archive is read
+// from an entry before it on.
+func (a *archiveFile) openSparse(from int64, skip int) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		if err := a.unchanged(); err != nil {
+			return nil, err
+		}
+		tr := tar.NewReader(io.NewSectionReader(a.at, from, a.size-from))
+		for range skip + 1 {
+			if _, err := tr.Next(); err != nil {
+				return nil, fmt.Errorf("read the archive: %w", err)
+			}
+		}
+		return io.NopCloser(tr), nil
+	}
+}
