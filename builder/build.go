@@ -182,7 +182,7 @@ func newBuild(ctx context.Context, o Options, files *contextDir, platforms []v1.
 		return nil, err
 	}
 	b := &build{
-		Options: o, files: files, trees: trees, buffers: &layer.Buffers{}, runner: o.Runner,
+		Options: o, files: files, trees: trees, buffers: &layer.Buffers{Jobs: compressors(o.Jobs)}, runner: o.Runner,
 		writers: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), several: len(platforms) > 1, first: platforms[0].String(),
 		stages: map[string]*stage{},
 	}
@@ -203,6 +203,15 @@ func newBuild(ctx context.Context, o Options, files *contextDir, platforms []v1.
 	}
 	b.cache, err = openCache(ctx, b)
 	return b, err
+}
+
+// compressors is the number of goroutines that compress; 0 is the layer's own choice. More than there are processors would
+// only take memory.
+func compressors(jobs int) int {
+	if jobs <= 0 {
+		return 0
+	}
+	return min(jobs, runtime.GOMAXPROCS(0))
 }
 
 // close gives up what the entries of layers were read from.
