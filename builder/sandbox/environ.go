@@ -13,6 +13,15 @@ const caBundle = "/dev/sealrt-ca.pem"
 // scriptFile is where Config.Script appears, in both kinds of root.
 const scriptFile = "/dev/sealrt-script"
 
+// The users that the build sandbox knows (passwd(5), group(5)).
+const (
+	passwd = "root:x:0:0:root:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+	group  = "root:x:0:\nnogroup:x:65534:\n"
+)
+
+// noHome is the home of users whom passwd does not list (github.com/moby/sys/user, GetExecUser).
+const noHome = "/"
+
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // installerEnv makes well-known installers write into the tree rather than onto what they take for the machine.
@@ -27,10 +36,12 @@ func installerEnv() []string {
 }
 
 // environ returns the environment of a command: defaults, then what the caller gave. inTree says that the tree is
-// the root file system, home is the home of the user.
+// the root file system, home is the home of the user; "" leaves HOME out.
 func environ(given []string, home string, inTree, haveCA bool) []string {
 	env := variables{}
-	env.set("HOME", home)
+	if home != "" {
+		env.set("HOME", home)
+	}
 	if !inTree {
 		for _, kv := range installerEnv() {
 			env.setPair(kv)

@@ -37,6 +37,22 @@ func TestEnvironOfATreeWithAShellHasNothingOfTheBuilder(t *testing.T) {
 	}
 }
 
+func TestHomeWhereverACommandRuns(t *testing.T) {
+	for user, want := range map[string]string{
+		"": "HOME=/tmp", "root": "HOME=/tmp", "0:5": "HOME=/tmp", "nobody": "HOME=/nonexistent", "65534:0": "HOME=/nonexistent", "5": "HOME=/",
+	} {
+		if got := Environ(nil, user, false, false); got[0] != want {
+			t.Errorf("user %q in the build sandbox: %q, want %s", user, got, want)
+		}
+		if diff := cmp.Diff([]string{"PATH=" + systemPath}, Environ(nil, user, true, false)); diff != "" {
+			t.Errorf("user %q in a tree: %s", user, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"PATH=" + systemPath, "HOME=/mine"}, Environ([]string{"HOME=/mine"}, "", true, false)); diff != "" {
+		t.Errorf("a HOME that was given: %s", diff)
+	}
+}
+
 func TestHostLines(t *testing.T) {
 	tests := []struct {
 		pairs   []string

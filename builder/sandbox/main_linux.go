@@ -59,7 +59,7 @@ func prepare(req request) (env []string, who identity, err error) {
 	if err := syscall.Setgroups(nil); err != nil && !req.Unprivileged { // a user namespace with one id keeps them
 		return nil, who, fmt.Errorf("sandbox: leave the caller's groups: %w", err)
 	}
-	if err := unix.Sethostname([]byte("sealrt")); err != nil {
+	if err := unix.Sethostname([]byte(Hostname)); err != nil {
 		return nil, who, fmt.Errorf("sandbox: set the host name: %w", err)
 	}
 	if req.Isolated {
@@ -71,11 +71,7 @@ func prepare(req request) (env []string, who identity, err error) {
 	if err != nil {
 		return nil, who, fmt.Errorf("sandbox: %w", err)
 	}
-	home := "/tmp"
-	if inTree {
-		home = "/root"
-	}
-	if who, err = lookUpUser(req.User, "/etc", home); err != nil {
+	if who, err = lookUpUser(req.User, "/etc"); err != nil {
 		return nil, who, told{err}
 	}
 	if err := mapped(who.UID, append(who.Groups, who.GID)...); err != nil {

@@ -46,7 +46,7 @@ func TestLookUpUser(t *testing.T) {
 		{"nan", identity{}, "not an id"},
 	}
 	for _, tt := range tests {
-		got, err := lookUpUser(tt.spec, etc, "/fallback")
+		got, err := lookUpUser(tt.spec, etc)
 		if tt.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%q: error %v, want %q", tt.spec, err, tt.err)
@@ -60,8 +60,8 @@ func TestLookUpUser(t *testing.T) {
 			t.Errorf("%q: %s", tt.spec, diff)
 		}
 	}
-	got, err := lookUpUser("", t.TempDir(), "/fallback")
-	if diff := cmp.Diff(identity{Home: "/fallback"}, got); diff != "" || err != nil {
+	got, err := lookUpUser("", t.TempDir())
+	if diff := cmp.Diff(identity{Home: "/"}, got); diff != "" || err != nil {
 		t.Errorf("without passwd: %v %s", err, diff)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/sealrt/sealrt/builder"
 	"github.com/sealrt/sealrt/builder/buildkit"
 	"github.com/sealrt/sealrt/builder/sandbox"
+	"github.com/sealrt/sealrt/e2e/buildkit/buildkitd"
 )
 
 // bed is a daemon, an engine that uses it, and trees to work on.
@@ -36,7 +37,7 @@ const noiseSize = 4 << 20
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "buildkitd.sock")
-	startDaemon(t, "unix://"+socket, "--oci-worker-snapshotter=overlayfs")
+	buildkitd.Start(t, "unix://"+socket, "--oci-worker-snapshotter=overlayfs")
 	b := &bed{meter: startMeter(t, socket)}
 	b.trees(t)
 	tools := newTree(t, b.plain.store, shell(t)).tag(t, "tools:1")
@@ -93,7 +94,7 @@ func (b *bed) said(t *testing.T, c builder.Command) string {
 func TestDaemonElsewhere(t *testing.T) {
 	certs := newCertificates(t)
 	address := freeAddress(t)
-	startDaemon(t, "tcp://"+address, "--oci-worker-snapshotter=native", "--allow-insecure-entitlement", "network.host",
+	buildkitd.Start(t, "tcp://"+address, "--oci-worker-snapshotter=native", "--allow-insecure-entitlement", "network.host",
 		"--tlscacert", filepath.Join(certs, "ca.pem"), "--tlscert", filepath.Join(certs, "cert.pem"), "--tlskey", filepath.Join(certs, "key.pem"))
 	b := &bed{}
 	b.trees(t)
@@ -287,9 +288,9 @@ func (b *bed) testMountPointsLeaveNoTrace(t *testing.T) {
 }
 
 func (b *bed) testProcess(t *testing.T) {
-	c := b.shell.command(true, "pwd; echo $HOME $PATH $A; id -u; id -g; test -z \"$SSL_CERT_FILE\"; grep -q '10.1.2.3.*some.host' /etc/hosts; grep -c 2001:db8::1 /etc/hosts")
+	c := b.shell.command(true, "pwd; hostname; echo $HOME $PATH $A; id -u; id -g; test -z \"$SSL_CERT_FILE\"; grep -q '10.1.2.3.*some.host' /etc/hosts; grep -c 2001:db8::1 /etc/hosts")
 	c.Dir, c.User, c.Env, c.AddHosts = "/data/dir", "3:4", []string{"A=b c"}, []string{"some.host:10.1.2.3", "six=[2001:db8::1]"}
-	want := "/data/dir\n/root /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin b c\n3\n4\n1\n"
+	want := "/data/dir\nsealrt\n/ /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin b c\n3\n4\n1\n"
 	if got := b.said(t, c); got != want {
 		t.Errorf("in the tree: %q, want %q", got, want)
 	}
