@@ -92,15 +92,15 @@ func (b *bed) said(t *testing.T, c builder.Command) string {
 // TestDaemonElsewhere has a daemon as a build farm runs it: at a TCP address that wants certificates. It keeps trees in
 // plain directories, so that it compares them file by file, and allows commands its own network.
 func TestDaemonElsewhere(t *testing.T) {
-	certs := newCertificates(t)
-	address := freeAddress(t)
+	certs := buildkitd.NewCertificates(t)
+	address := buildkitd.FreeAddress(t)
 	buildkitd.Start(t, "tcp://"+address, "--oci-worker-snapshotter=native", "--allow-insecure-entitlement", "network.host",
 		"--tlscacert", filepath.Join(certs, "ca.pem"), "--tlscert", filepath.Join(certs, "cert.pem"), "--tlskey", filepath.Join(certs, "key.pem"))
 	b := &bed{}
 	b.trees(t)
 	tools := newTree(t, newStore(t), shell(t)) // elsewhere, too
 	o := buildkit.Options{Store: b.plain.store, ToolsFrom: tools.store, Tools: tools.tag(t, "tools:1"), TLS: buildkit.TLS{Dir: certs}}
-	for name, bad := range map[string]buildkit.TLS{"clear": {}, "unknown to it": {CA: filepath.Join(certs, "ca.pem")}, "unknown to us": {CA: filepath.Join(newCertificates(t), "ca.pem")}} {
+	for name, bad := range map[string]buildkit.TLS{"clear": {}, "unknown to it": {CA: filepath.Join(certs, "ca.pem")}, "unknown to us": {CA: filepath.Join(buildkitd.NewCertificates(t), "ca.pem")}} {
 		wrong := o
 		wrong.TLS = bad
 		if e, err := buildkit.Open(t.Context(), "tcp://"+address, wrong); err == nil {
