@@ -149,7 +149,7 @@ func (w *work) unpacked(ctx context.Context, src source) (source, error) {
 		return src, nil
 	}
 	file := src.entries[0]
-	entries, is, done, err := unarchive(ctx, w.trees.dir, file.Open)
+	entries, is, done, err := layer.FromArchive(ctx, w.trees.dir, file.Open)
 	if err != nil {
 		return source{}, fmt.Errorf("unpack %s: %w", src.base, err)
 	}
