@@ -10,6 +10,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/solver/pb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -132,7 +133,7 @@ func (d *definer) prepare(ctx context.Context) error {
 	if c.CAFile == "" {
 		return nil
 	}
-	bundle, err := caBundle(c.CAFile)
+	bundle, err := sandbox.Certificates(c.CAFile, secretsprovider.MaxSecretSize)
 	if err != nil {
 		return err
 	}

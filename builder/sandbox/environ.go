@@ -7,9 +7,6 @@ import (
 	"strings"
 )
 
-// caBundle is where Config.CAFile and the machine's authorities appear, in both kinds of root.
-const caBundle = "/dev/sealrt-ca.pem"
-
 // scriptFile is where Config.Script appears, in both kinds of root.
 const scriptFile = "/dev/sealrt-script"
 
@@ -37,8 +34,8 @@ func environ(given []string, home string, inTree, haveCA bool) []string {
 		}
 	}
 	if haveCA {
-		env.set("SSL_CERT_FILE", caBundle)
-		env.set("CURL_CA_BUNDLE", caBundle)
+		env.set("SSL_CERT_FILE", CABundle)
+		env.set("CURL_CA_BUNDLE", CABundle)
 	}
 	env.set("PATH", "")
 	for _, kv := range given {
