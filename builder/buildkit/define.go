@@ -18,9 +18,6 @@ import (
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
 
-// scriptPath is where a command's script appears, out of the way of the tree.
-const scriptPath = "/dev/sealrt-script"
-
 // definition is a command in the words of a daemon.
 type definition struct {
 	llb     *llb.Definition
@@ -108,8 +105,8 @@ func (d *definer) prepare(ctx context.Context) error {
 	argv := c.Argv
 	if len(c.Script) > 0 {
 		script := llb.Scratch().File(llb.Mkfile("/script", 0o755, c.Script), llb.WithCustomName("script of "+d.name))
-		d.mount(scriptPath, script, llb.SourcePath("/script"), llb.Readonly)
-		argv = []string{scriptPath}
+		d.mount(sandbox.ScriptFile, script, llb.SourcePath("/script"), llb.Readonly)
+		argv = []string{sandbox.ScriptFile}
 	}
 	if len(argv) == 0 {
 		return errors.New("no command")

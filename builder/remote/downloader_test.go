@@ -354,26 +354,21 @@ func raw(answer string) http.HandlerFunc {
 
 func aborts(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
+// breaksOff sends two bytes of a hundred.
+func breaksOff(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("ETag", `"1"`)
+	w.Header().Set("Content-Length", "100")
+	io.WriteString(w, "fi")
+	w.(http.Flusher).Flush()
+	panic(http.ErrAbortHandler)
+}
+
 func TestDownloadRepeatsWhatMaySucceedLater(t *testing.T) {
 	for name, first := range map[string][]http.HandlerFunc{
 		"503": {refuses(503)}, "502 and 500": {refuses(502), refuses(500)}, "408": {refuses(408)}, "no answer": {aborts, aborts},
-		"416 to nothing but a whole": {
-			func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("ETag", `"1"`)
-				w.Header().Set("Content-Length", "100")
-				io.WriteString(w, "fi")
-				w.(http.Flusher).Flush()
-				panic(http.ErrAbortHandler)
-			}, refuses(416),
-		},
+		"416 to nothing but a whole": {breaksOff, refuses(416)},
 		"a part of something else": {
-			func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("ETag", `"1"`)
-				w.Header().Set("Content-Length", "100")
-				io.WriteString(w, "fi")
-				w.(http.Flusher).Flush()
-				panic(http.ErrAbortHandler)
-			},
+			breaksOff,
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Range", "bytes 50-54/100")
 				w.WriteHeader(206)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// scriptFile is where Config.Script appears, in both kinds of root.
-const scriptFile = "/dev/sealrt-script"
+// ScriptFile is where Config.Script appears, in both kinds of root and with any engine.
+const ScriptFile = "/dev/sealrt-script"
 
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
