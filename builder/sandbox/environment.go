@@ -2,9 +2,6 @@ package sandbox
 
 import "strings"
 
-// CABundle is where the certificates of Config.CAFile and the machine's authorities appear, in both kinds of root.
-const CABundle = caBundle
-
 // Hostname is the name that commands find for their machine.
 const Hostname = "sealrt"
 
