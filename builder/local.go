@@ -64,7 +64,7 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		}
 	}()
 	s := sandbox.Config{
-		Argv: c.Argv, Script: c.Script, Env: c.Env, Dir: c.Dir, User: c.User, Network: c.Network, AddHosts: c.AddHosts, CAFile: c.CAFile,
+		Argv: c.Argv, Script: c.Script, Env: append(slices.Clone(c.Env), secretVariables(c.Mounts)...), Dir: c.Dir, User: c.User, Network: c.Network, AddHosts: c.AddHosts, CAFile: c.CAFile,
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Stdout: c.Log, Stderr: c.Log,
 	}
 	for _, d := range []string{s.Upper, s.Work} {
@@ -97,6 +97,17 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		changes.Entries = append(changes.Entries, e)
 	}
 	return changes, nil
+}
+
+// secretVariables returns the variables (K=V) that hold secrets.
+func secretVariables(mounts []Mount) []string {
+	var env []string
+	for _, m := range mounts {
+		if m.Type == MountSecret && m.Env != "" {
+			env = append(env, m.Env+"="+string(m.Secret))
+		}
+	}
+	return env
 }
 
 // lowers returns the directories of unpacked layers, top first.
@@ -133,6 +144,9 @@ func (l *local) mounts(ctx context.Context, mounts []Mount) (list []sandbox.Moun
 		case MountTmpfs:
 			sm.Tmpfs, sm.Size = true, m.Size
 		case MountSecret:
+			if m.Target == "" {
+				continue // a variable alone
+			}
 			sm.Content, sm.Mode, sm.UID, sm.GID = m.Secret, m.Mode, m.UID, m.GID
 		case MountBind:
 			sm.Source, sm.ReadOnly = m.Source, m.ReadOnly
