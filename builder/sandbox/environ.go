@@ -28,6 +28,7 @@ func installerEnv() []string {
 		"INSTALL_K3S_SKIP_ENABLE=true",
 		"INSTALL_K3S_SKIP_START=true",
 		"INSTALL_K3S_SYSTEMD_DIR=" + TreeDir + "/etc",
+		"INSTALL_K3S_SKIP_SELINUX_RPM=true", // or it asks the package manager for one
 		"INSTALL_K3S_SELINUX_WARN=true",
 	}
 }

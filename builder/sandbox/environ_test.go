@@ -15,6 +15,7 @@ func TestEnvironOfTheBuildSandbox(t *testing.T) {
 		"INSTALL_K3S_SKIP_ENABLE=true",
 		"INSTALL_K3S_SKIP_START=false",
 		"INSTALL_K3S_SYSTEMD_DIR=/rootfs/etc",
+		"INSTALL_K3S_SKIP_SELINUX_RPM=true",
 		"INSTALL_K3S_SELINUX_WARN=true",
 		"SSL_CERT_FILE=/dev/sealrt-ca.pem",
 		"CURL_CA_BUNDLE=/dev/sealrt-ca.pem",
