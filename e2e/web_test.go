@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,7 +41,15 @@ func serveFiles(t *testing.T, address string, files map[string]string) web {
 		host, _, _ := strings.Cut(name, "/")
 		hosts[host] = true
 	}
-	w := web{caFile: filepath.Join(t.TempDir(), "ca.pem"), hosts: slices.Sorted(maps.Keys(hosts))}
+	dir, err := os.MkdirTemp("", "sealrt-web-") // which every user may read
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w := web{caFile: filepath.Join(dir, "ca.pem"), hosts: slices.Sorted(maps.Keys(hosts))}
 	w.address, _, _ = net.SplitHostPort(address)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
