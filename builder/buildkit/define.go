@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path"
 	"strings"
 
@@ -121,11 +120,11 @@ func (d *definer) prepare(ctx context.Context) error {
 		}
 	}
 	for _, pair := range c.AddHosts {
-		host, ip, err := parseHost(pair)
+		host, ip, err := sandbox.ParseHost(pair)
 		if err != nil {
 			return err
 		}
-		d.opts = append(d.opts, llb.AddExtraHost(host, ip))
+		d.opts = append(d.opts, llb.AddExtraHost(host, ip.AsSlice()))
 	}
 	if c.CAFile == "" {
 		return nil
@@ -160,17 +159,4 @@ func (d *definer) process(root llb.State) llb.State {
 		root = root.Network(pb.NetMode_HOST)
 	}
 	return root
-}
-
-// parseHost reads host:ip and host=ip, as sandbox.Config has them.
-func parseHost(pair string) (string, net.IP, error) {
-	host, text, ok := strings.Cut(pair, "=")
-	if !ok {
-		host, text, ok = strings.Cut(pair, ":")
-	}
-	ip := net.ParseIP(strings.Trim(text, "[]"))
-	if !ok || host == "" || ip == nil {
-		return "", nil, fmt.Errorf("add host %q: write it as name:address, such as registry.local:10.0.0.2", pair)
-	}
-	return host, ip, nil
 }

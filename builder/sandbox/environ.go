@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"fmt"
-	"net/netip"
 	"path"
 	"strings"
 )
@@ -102,13 +101,9 @@ func (v variables) get(name string) string {
 func hostLines(pairs []string) (string, error) {
 	var lines strings.Builder
 	for _, pair := range pairs {
-		host, ip, ok := strings.Cut(pair, "=") // the form that IPv6 addresses made common
-		if !ok {
-			host, ip, ok = strings.Cut(pair, ":")
-		}
-		addr, err := netip.ParseAddr(strings.Trim(ip, "[]"))
-		if !ok || host == "" || strings.ContainsAny(host, " \t\n#") || err != nil {
-			return "", fmt.Errorf("add host %q: write it as name:address, such as registry.local:10.0.0.2", pair)
+		host, addr, err := ParseHost(pair)
+		if err != nil {
+			return "", err
 		}
 		fmt.Fprintf(&lines, "%s\t%s\n", addr, host)
 	}

@@ -1,6 +1,10 @@
 package sandbox
 
-import "strings"
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
 
 // Hostname is the name that commands find for their machine.
 const Hostname = "sealrt"
@@ -29,4 +33,17 @@ func homeIn(passwd, user string) string {
 		}
 	}
 	return noHome
+}
+
+// ParseHost reads one of Config.AddHosts: host:ip, or host=ip, the form that IPv6 addresses made common.
+func ParseHost(pair string) (host string, addr netip.Addr, err error) {
+	host, ip, ok := strings.Cut(pair, "=")
+	if !ok {
+		host, ip, ok = strings.Cut(pair, ":")
+	}
+	addr, err = netip.ParseAddr(strings.Trim(ip, "[]"))
+	if !ok || host == "" || strings.ContainsAny(host, " \t\n#") || err != nil {
+		return "", netip.Addr{}, fmt.Errorf("add host %q: write it as name:address, such as registry.local:10.0.0.2", pair)
+	}
+	return host, addr, nil
 }
