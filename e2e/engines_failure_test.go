@@ -28,6 +28,8 @@ func (e *engines) testFailures(t *testing.T) {
 		"signal":    {"sleep 60 & kill -9 $!; wait $!", []string{"Kubefile:2:1: RUN sleep 60", "exit code 137"}},
 		"download":  {"curl -sf https://127.0.0.1:1/", []string{"Kubefile:2:1: RUN curl -sf", "exit code 7"}},
 		"no user":   {"true\nUSER ghost\nRUN true", []string{"Kubefile:4:1: RUN true", "ghost", "passwd"}},
+		"reserved":  {"touch /.wh.anything", []string{"Kubefile:2:1: RUN touch", ".wh.anything: names that start with .wh. are reserved"}},
+		"opaque":    {"touch /etc/.wh..wh..opq", []string{"etc/.wh..wh..opq: names that start with .wh. are reserved"}},
 		"fifo":      {"mkfifo /fifo", []string{"Kubefile:2:1: RUN mkfifo", "named pipe cannot go into a layer"}},
 	} {
 		kubefile := e.kubefile(t, "FROM REG/shell:1\nRUN "+tt.run+"\nBASE none\n")
