@@ -26,11 +26,11 @@ func program(t *testing.T) string {
 	if _, err := exec.LookPath("runc"); err != nil {
 		t.Fatal("runc is missing: apt-get install -y runc")
 	}
-	module, err := exec.Command("go", "env", "GOMOD").Output()
+	module, err := exec.CommandContext(t.Context(), "go", "env", "GOMOD").Output()
 	if err != nil {
 		t.Fatalf("go env: %v", err)
 	}
-	cmd := exec.Command(filepath.Join(filepath.Dir(string(module)), "e2e", "buildkit", "parts.sh"))
+	cmd := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(string(module)), "e2e", "buildkit", "parts.sh"))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -68,7 +68,7 @@ func Start(t *testing.T, address string, args ...string) *Daemon {
 	cmd := exec.Command(program(t), append([]string{
 		"--root", filepath.Join(dir, "root"), "--addr", address, "--otel-socket-path", filepath.Join(dir, "otel.sock"),
 		"--containerd-worker=false", "--oci-worker=true", "--oci-worker-net=host",
-	}, args...)...)
+	}, args...)...) //nolint:noctx // it is asked to end, and may tidy up
 	said := &watcher{word: "running server on", seen: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // a test that is killed leaves no daemon

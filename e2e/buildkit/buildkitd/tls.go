@@ -52,7 +52,7 @@ func NewCertificates(t *testing.T) string {
 // FreeAddress returns an address of this machine that nobody listens at.
 func FreeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
