@@ -2,6 +2,7 @@ package kubefile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -54,19 +55,19 @@ func keywords() []string {
 // foreign returns what is wrong with an instruction that other tools know, and
 // what to write instead.
 func foreign(keyword string) (message, hint string) {
-	const docker = "%s has no meaning in a cluster image"
+	const docker = "a cluster image has no use for %s"
 	const sealer = "%s is an instruction of sealer's Kubefiles"
 	switch keyword {
 	case "HEALTHCHECK":
-		return fmt.Sprintf(docker, keyword), "write probes, such as readinessProbe, in the pods under manifests/"
+		return fmt.Sprintf(docker, keyword), "leave the line out; probes belong to the pods under manifests/, as readinessProbe for one"
 	case "EXPOSE":
-		return fmt.Sprintf(docker, keyword), "declare ports in a Service under manifests/"
+		return fmt.Sprintf(docker, keyword), "leave the line out; ports are declared by a Service under manifests/"
 	case "VOLUME":
-		return fmt.Sprintf(docker, keyword), "declare volumes in the pods under manifests/"
+		return fmt.Sprintf(docker, keyword), "leave the line out; volumes are declared by the pods under manifests/"
 	case "ONBUILD":
-		return fmt.Sprintf(docker, keyword), "write the instruction in the Kubefile whose FROM names this image"
+		return fmt.Sprintf(docker, keyword), "leave the line out, and write the instruction after it into the Kubefile whose FROM names this image"
 	case "STOPSIGNAL":
-		return fmt.Sprintf(docker, keyword), "a preStop hook in the pods under manifests/ does this"
+		return fmt.Sprintf(docker, keyword), "leave the line out; a preStop hook in the pods under manifests/ does this"
 	case "APP", "CNI", "CSI":
 		return fmt.Sprintf(sealer, keyword), "write COPY <files> manifests/ or COPY <chart> charts/, and CMD for the command that applies them"
 	case "LAUNCH", "CMDS", "APPCMDS":
@@ -79,8 +80,9 @@ func foreign(keyword string) (message, hint string) {
 	return "", ""
 }
 
-// unknownInstruction returns what is wrong with a word that is no keyword.
-func unknownInstruction(word string) (message, hint string) {
+// unknownInstruction returns what is wrong with a word that is no keyword. after is the keyword of the instruction that
+// ends in the line before, "" if there is none.
+func unknownInstruction(word, after string, escape rune) (message, hint string) {
 	if message, hint := foreign(strings.ToUpper(word)); message != "" {
 		return message, hint
 	}
@@ -91,8 +93,12 @@ func unknownInstruction(word string) (message, hint string) {
 	}
 	// Two letters of a short word may be all of it: then the first must be right.
 	match, ok := suggest.Search(word, keywords(), false)
-	if ok && (len(word) > 3 || strings.EqualFold(match[:1], word[:1])) {
+	letters := !strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) })
+	if ok && letters && (len(word) > 3 || strings.EqualFold(match[:1], word[:1])) {
 		return message, fmt.Sprintf("did you mean %s?", strings.ToUpper(match))
+	}
+	if slices.Contains([]string{"RUN", "CMD", "ENTRYPOINT"}, after) {
+		return message, fmt.Sprintf("if it belongs to the %s before it, end the line before with %c", after, escape)
 	}
 	return message, "an instruction begins with one of " + strings.Join(keywords(), ", ")
 }
