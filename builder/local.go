@@ -79,7 +79,7 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Mounts = mounts
+	s.Mounts, s.Env = mounts, withSecrets(c.Env, c.Mounts)
 	err = errors.Join(sandbox.Run(ctx, s), release())
 	if err != nil {
 		return nil, err
@@ -128,6 +128,9 @@ func (l *local) mounts(ctx context.Context, mounts []Mount) (list []sandbox.Moun
 		}
 	}()
 	for _, m := range mounts {
+		if m.Type == MountSecret && (m.Secret == nil || m.Target == "") {
+			continue // one that nobody gave, or that is a variable only
+		}
 		sm := sandbox.Mount{Target: m.Target}
 		switch m.Type {
 		case MountTmpfs:
@@ -150,6 +153,16 @@ func (l *local) mounts(ctx context.Context, mounts []Mount) (list []sandbox.Moun
 		list = append(list, sm)
 	}
 	return list, release, nil
+}
+
+// withSecrets adds the secrets that are variables to an environment.
+func withSecrets(env []string, mounts []Mount) []string {
+	for _, m := range mounts {
+		if m.Type == MountSecret && m.Env != "" && m.Secret != nil {
+			env = setVariable(env, m.Env, string(m.Secret))
+		}
+	}
+	return env
 }
 
 // cacheDir returns the directory of a cache mount, locked as its sharing asks for.
