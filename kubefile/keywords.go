@@ -2,7 +2,6 @@ package kubefile
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -80,9 +79,9 @@ func foreign(keyword string) (message, hint string) {
 	return "", ""
 }
 
-// unknownInstruction returns what is wrong with a word that is no keyword. after is the keyword of the instruction that
-// ends in the line before, "" if there is none.
-func unknownInstruction(word, after string, escape rune) (message, hint string) {
+// unknownInstruction returns what is wrong with a word that is no keyword. before is the keyword of the command that the
+// line may go on with, "" if there is none.
+func unknownInstruction(word, before string, indented bool, escape rune) (message, hint string) {
 	if message, hint := foreign(strings.ToUpper(word)); message != "" {
 		return message, hint
 	}
@@ -91,14 +90,25 @@ func unknownInstruction(word, after string, escape rune) (message, hint string) 
 		r := []rune(word[i:])[0]
 		return message, fmt.Sprintf("the space after %s is the character U+%04X: write a plain space", word[:i], r)
 	}
-	// Two letters of a short word may be all of it: then the first must be right.
-	match, ok := suggest.Search(word, keywords(), false)
-	letters := !strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) })
-	if ok && letters && (len(word) > 3 || strings.EqualFold(match[:1], word[:1])) {
-		return message, fmt.Sprintf("did you mean %s?", strings.ToUpper(match))
-	}
-	if slices.Contains([]string{"RUN", "CMD", "ENTRYPOINT"}, after) {
-		return message, fmt.Sprintf("if it belongs to the %s before it, end the line before with %c", after, escape)
+	near := nearKeyword(word)
+	switch {
+	case before != "" && (indented || near == ""):
+		return message, fmt.Sprintf("if it belongs to the %s before it, end the line before with %c", before, escape)
+	case near != "":
+		return message, fmt.Sprintf("did you mean %s?", near)
 	}
 	return message, "an instruction begins with one of " + strings.Join(keywords(), ", ")
+}
+
+// nearKeyword returns the keyword that a word is meant to be, "" if it looks like none.
+func nearKeyword(word string) string {
+	if strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		return ""
+	}
+	match, ok := suggest.Search(word, keywords(), false)
+	// Two letters of a short word may be all of it: then the first must be right.
+	if !ok || len(word) <= 3 && !strings.EqualFold(match[:1], word[:1]) {
+		return ""
+	}
+	return strings.ToUpper(match)
 }

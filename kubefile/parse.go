@@ -48,8 +48,8 @@ func parse(name string, src *source, m *mistakes) *File {
 			break
 		}
 		s := newStatement(src, m, node)
-		if before != nil && before.EndLine+1 == node.StartLine {
-			s.after = strings.ToUpper(before.Value)
+		if before != nil && before.EndLine+1 == node.StartLine && isCommand(before.Value) {
+			s.before = strings.ToUpper(before.Value)
 		}
 		before = node
 		if skip != "" {
@@ -67,6 +67,11 @@ func parse(name string, src *source, m *mistakes) *File {
 	}
 	b.finish()
 	return b.file
+}
+
+// isCommand tells whether an instruction holds a command, which may go over several lines.
+func isCommand(keyword string) bool {
+	return slices.Contains([]string{"RUN", "CMD", "ENTRYPOINT"}, strings.ToUpper(keyword))
 }
 
 // nodes returns the instructions as BuildKit's parser sees them. That parser
