@@ -43,7 +43,8 @@ demo-down: ## remove what the demo made
 
 .PHONY: e2e
 e2e: ## the demo's way as a test: real registry, real hosts, real cluster (root, Debian)
-	go test -tags e2e -count=1 -timeout 40m -v ./e2e/...
+	go test -tags e2e -count=1 -timeout 40m -v ./e2e
+	go test -tags e2e -count=1 -timeout 20m -v ./e2e/buildkit
 
 .PHONY: e2e-full
 e2e-full: e2e ## e2e, and the demo on a machine that has nothing (a quarter of an hour more)

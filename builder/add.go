@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/builder/remote"
 	"github.com/sealrt/sealrt/kubefile"
 )
 
@@ -44,7 +45,7 @@ func (p *planner) add(i *kubefile.Add) (step, error) {
 		return nil, err
 	}
 	for _, word := range words {
-		if isRemote(word) {
+		if remote.IsAddress(word) {
 			s.sources = append(s.sources, addSource{url: word})
 			continue
 		}
@@ -63,9 +64,9 @@ func (p *planner) add(i *kubefile.Add) (step, error) {
 		}
 		s.sources = append(s.sources, addSource{source: src})
 	}
-	remote := len(s.sources) == 1 && s.sources[0].url != ""
+	alone := len(s.sources) == 1 && s.sources[0].url != ""
 	switch {
-	case s.checksum != "" && !remote:
+	case s.checksum != "" && !alone:
 		return nil, fmt.Errorf("--checksum is for one remote file: give each its own ADD")
 	case len(words)+len(i.Heredocs) > 1 && !to.asDir:
 		return nil, fmt.Errorf("with several sources the destination is a directory: write %s/", i.Dest)
@@ -101,15 +102,15 @@ func (s *addStep) do(ctx context.Context, w *work) error {
 func (w *work) remote(ctx context.Context, url, checksum string, intoDir bool) (source, error) {
 	w.task.work()
 	defer w.downloading.by(w.task)()
-	d, err := w.downloads.get(ctx, w.platform, url, checksum)
+	d, err := w.downloads.Get(ctx, w.platform, url, checksum)
 	if err != nil {
 		return source{}, err
 	}
-	if intoDir && d.name == "" {
+	if intoDir && d.Name == "" {
 		return source{}, fmt.Errorf("%s names no file: give the destination a name that does not end with /", url)
 	}
-	e := layer.Entry{Name: ".", Mode: 0o600, Size: d.size, Version: "blob " + d.digest.String(), Open: d.open}
-	return source{base: d.name, entries: []layer.Entry{e}}, nil
+	e := layer.Entry{Name: ".", Mode: 0o600, Size: d.Size, Version: "blob " + d.Digest.String(), Open: d.Open}
+	return source{base: d.Name, entries: []layer.Entry{e}}, nil
 }
 
 // downloading knows who is told of downloads, which instructions share.
@@ -148,7 +149,7 @@ func (w *work) unpacked(ctx context.Context, src source) (source, error) {
 		return src, nil
 	}
 	file := src.entries[0]
-	entries, is, done, err := unarchive(ctx, w.trees.dir, file.Open)
+	entries, is, done, err := layer.FromArchive(ctx, w.trees.dir, file.Open)
 	if err != nil {
 		return source{}, fmt.Errorf("unpack %s: %w", src.base, err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap"
+	"github.com/sealrt/sealrt/builder/remote"
 )
 
 // imagesIndex is the index of the container images in a cluster image.
@@ -61,7 +62,7 @@ func (s *baseStep) collect(ctx context.Context, w *work, later int) error {
 	}
 	w.task.work()
 	set, err := airgap.Collect(ctx, images, airgap.Options{
-		Source: w.locked(w.Source, LockImage, platform), Store: w.Store, Platform: platform, Jobs: w.Jobs, Observe: w.task.transfer, Created: w.Created,
+		Source: w.locked(w.Source, remote.LockImage, platform), Store: w.Store, Platform: platform, Jobs: w.Jobs, Observe: w.task.transfer, Created: w.Created,
 		BaseIndex: index, BaseLayers: len(w.image.layers) + later,
 		Have: func(h v1.Hash) bool { return w.image.tree.node("images/blobs/"+h.Algorithm+"/"+h.Hex) != nil },
 	})

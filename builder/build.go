@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/builder/remote"
 	"github.com/sealrt/sealrt/kubefile"
 )
 
@@ -42,8 +43,8 @@ type Options struct {
 	Secrets  map[string][]byte // what RUN --mount=type=secret finds, by id
 	Timeout  time.Duration     // for each RUN command; 0: no limit
 
-	Lock   *Lock // answers what names mean, and records it; may be nil
-	Frozen bool  // what Lock does not say is an error
+	Lock   *remote.Lock // answers what names mean, and records it; may be nil
+	Frozen bool         // what Lock does not say is an error
 
 	CacheFrom []artifact.Reference // images of CacheTo in Source, whose layers need not be made again
 	CacheTo   []artifact.Reference // where in CacheSink to leave the layers that were used or made
@@ -169,7 +170,7 @@ type build struct {
 	first       string             // of the platforms
 	stages      map[string]*stage  // planned so far
 	spools      spools
-	downloads   *downloader
+	downloads   *remote.Downloader
 	downloading downloading
 
 	mu    sync.Mutex // guards what follows
@@ -190,14 +191,14 @@ func newBuild(ctx context.Context, o Options, files *contextDir, platforms []v1.
 		b.runner = &local{store: o.Store, trees: trees}
 	}
 	trees.list = b.viewLayer
-	client, err := newDownloadClient(o.CAFile, proxyOf(o.proxy))
+	client, err := remote.NewClient(o.CAFile, remote.ProxyOf(o.proxy))
 	if err != nil {
 		return nil, err
 	}
-	b.downloads = &downloader{
-		store: o.Store, client: client, locked: o.Lock, frozen: o.Frozen,
-		progress: b.downloading.progress,
-		note: func(format string, args ...any) {
+	b.downloads = &remote.Downloader{
+		Store: o.Store, Client: client, Lock: o.Lock, Frozen: o.Frozen,
+		Progress: b.downloading.progress,
+		Note: func(format string, args ...any) {
 			b.tell(Event{Kind: BuildWarning, Text: fmt.Sprintf(format, args...)})
 		},
 	}

@@ -18,10 +18,8 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/builder/remote"
 )
-
-// lockName is the lock file of a Kubefile, which is never part of the context.
-const lockName = "Kubefile.lock"
 
 // contextDir is the directory that COPY reads, without what its ignore file names. Nothing outside of it is read,
 // wherever symbolic links lead.
@@ -149,7 +147,7 @@ func (c *contextDir) ignored(name string) (bool, error) {
 
 // foreign says whether name is never part of the context, whatever the ignore file says.
 func (c *contextDir) foreign(name string) bool {
-	return name == lockName || c.store != "" && (name == c.store || strings.HasPrefix(name, c.store+"/"))
+	return name == remote.LockName || c.store != "" && (name == c.store || strings.HasPrefix(name, c.store+"/"))
 }
 
 // hidesAll implements origin.

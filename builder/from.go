@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/builder/remote"
 )
 
 // scratch is the name of the empty base.
@@ -90,7 +91,7 @@ func (b *build) imageNamed(ctx context.Context, name string, p v1.Platform) (*ba
 }
 
 // locked returns src as the lock sees it.
-func (b *build) locked(src artifact.Source, kind LockKind, p v1.Platform) artifact.Source {
+func (b *build) locked(src artifact.Source, kind remote.LockKind, p v1.Platform) artifact.Source {
 	if b.Lock == nil {
 		return src
 	}
@@ -102,7 +103,7 @@ var errWrongPlatform = errors.New("wrong platform")
 
 // stored finds an image in the store. One of which blobs are missing there is not found.
 func (b *build) stored(ctx context.Context, ref artifact.Reference, p v1.Platform) (*base, error) {
-	found, _, err := b.read(ctx, b.locked(b.Store, LockBase, p), ref, p)
+	found, _, err := b.read(ctx, b.locked(b.Store, remote.LockBase, p), ref, p)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func (b *build) offered(ctx context.Context, ref artifact.Reference, p v1.Platfo
 	if b.Source == nil {
 		return nil, absent
 	}
-	src := b.locked(b.Source, LockBase, p)
+	src := b.locked(b.Source, remote.LockBase, p)
 	found, d, err := b.read(ctx, src, ref, p)
 	if err != nil {
 		return nil, err

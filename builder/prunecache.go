@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/builder/remote"
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
 
@@ -23,7 +24,7 @@ const (
 // cachePrefixes begin the keys of the records that builds keep in a store: of instructions, of files, of listings of
 // layers, of downloads. Records about container images in layers (airgap/) are not among them: they say what is in a
 // layer, and go with it.
-var cachePrefixes = [...]string{"build", artifact.HeldRecords, "view", "diffid", "remote"} //nolint:gochecknoglobals // a table that nothing changes
+var cachePrefixes = [...]string{"build", artifact.HeldRecords, "view", "diffid", remote.Records} //nolint:gochecknoglobals // a table that nothing changes
 
 // PruneCache drops all that builds keep to save work: records, unpacked layers and cache mounts. It then sweeps the
 // store, as nothing but names holds a layer any more. It returns the bytes freed. While a build runs, or another

@@ -308,7 +308,7 @@ func wrongInputIsAClearError(t *testing.T, d *demo) {
 		want string
 	}{
 		"a host that is not there":  {d.sealrt("run", "--root", d.dir+"/store2", d.kubernetes(), "--masters", "10.87.0.99", "--cluster", "x"), "10.87.0.99"},
-		"a key that nobody knows":   {d.sealrt("run", "--root", d.dir+"/store2", d.kubernetes(), "--masters", a, "--cluster", "x"), "accept-new-host-key"},
+		"a key that nobody knows":   {d.sealrt("run", "--root", d.dir+"/store2", d.kubernetes(), "--masters", a, "--cluster", "stranger"), "accept-new-host-key"},
 		"a host of another cluster": {d.sealrt("run", "--root", d.dir+"/store2", d.kubernetes(), "--masters", a, "--cluster", "x", "--accept-new-host-key", "--user", "ops", "--identity", "/var/tmp/nodes-testbed/id_ed25519"), `"default"`},
 		"a registry that is down":   {d.sealrt("pull", "--root", d.dir+"/store2", "--retry", "1", "127.0.0.1:9/x:v1"), "127.0.0.1:9"},
 		"an app without a cluster":  {d.sealrt("run", "--root", d.dir+"/store2", d.registry+"/echo:v1", "--masters", a, "--cluster", "x", "--accept-new-host-key", "--user", "ops", "--identity", "/var/tmp/nodes-testbed/id_ed25519"), "boots no cluster"},

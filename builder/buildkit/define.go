@@ -10,15 +10,13 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/solver/pb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealrt/sealrt/builder"
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
-
-// scriptPath is where a command's script appears, out of the way of the tree.
-const scriptPath = "/dev/sealrt-script"
 
 // definition is a command in the words of a daemon.
 type definition struct {
@@ -107,8 +105,8 @@ func (d *definer) prepare(ctx context.Context) error {
 	argv := c.Argv
 	if len(c.Script) > 0 {
 		script := llb.Scratch().File(llb.Mkfile("/script", 0o755, c.Script), llb.WithCustomName("script of "+d.name))
-		d.mount(scriptPath, script, llb.SourcePath("/script"), llb.Readonly)
-		argv = []string{scriptPath}
+		d.mount(sandbox.ScriptFile, script, llb.SourcePath("/script"), llb.Readonly)
+		argv = []string{sandbox.ScriptFile}
 	}
 	if len(argv) == 0 {
 		return errors.New("no command")
@@ -132,7 +130,7 @@ func (d *definer) prepare(ctx context.Context) error {
 	if c.CAFile == "" {
 		return nil
 	}
-	bundle, err := caBundle(c.CAFile)
+	bundle, err := sandbox.Certificates(c.CAFile, secretsprovider.MaxSecretSize)
 	if err != nil {
 		return err
 	}

@@ -185,7 +185,7 @@ func TestScriptsAndCertificatesAreMounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, exec, _ := define(t, e, c)
-	if m := mountAt(exec, scriptPath); m == nil || !m.Readonly || !slices.Equal(exec.Meta.Args, []string{scriptPath}) {
+	if m := mountAt(exec, sandbox.ScriptFile); m == nil || !m.Readonly || !slices.Equal(exec.Meta.Args, []string{sandbox.ScriptFile}) {
 		t.Errorf("script %v, run as %v", m, exec.Meta.Args)
 	}
 	if m := mountAt(exec, sandbox.CABundle); m == nil || m.SecretOpt.Mode != 0o444 || !strings.HasPrefix(string(d.secrets["ca"]), "authority") {

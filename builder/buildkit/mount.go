@@ -1,12 +1,9 @@
 package buildkit
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strconv"
 
 	"github.com/moby/buildkit/client/llb"
@@ -90,27 +87,4 @@ func (d *definer) secretMount(i int, m builder.Mount) error {
 	}
 	d.secret("secret/"+strconv.Itoa(i), m.Target, m.Secret, opts...)
 	return nil
-}
-
-// caBundle returns the certificates of caFile and, if found, those that this machine trusts, as package sandbox does.
-func caBundle(caFile string) ([]byte, error) {
-	bundle, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the CA file: %w", err)
-	}
-	for _, system := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"} {
-		data, err := os.ReadFile(system)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the machine's CA bundle: %w", err)
-		}
-		both := append(append(bytes.TrimRight(bundle, "\n"), '\n'), data...)
-		if len(both) <= secretsprovider.MaxSecretSize { // otherwise the given ones have to do
-			bundle = both
-		}
-		break
-	}
-	return bundle, nil
 }

@@ -35,7 +35,7 @@ func makeMounts(req request) (*attacher, error) {
 	a := &attacher{work: filepath.Join(req.Work, "mounts")}
 	mounts := req.Mounts
 	if len(req.Script) > 0 {
-		mounts = append(mounts, Mount{Target: scriptFile, Content: req.Script, Mode: 0o555})
+		mounts = append(mounts, Mount{Target: ScriptFile, Content: req.Script, Mode: 0o555})
 	}
 	for _, m := range mounts {
 		fd, err := a.make(m)
@@ -194,7 +194,7 @@ func (a *attacher) content(m Mount) (fd int, err error) {
 	}
 	m.ReadOnly = true
 	attr := uint64(unix.MOUNT_ATTR_NOEXEC)
-	if m.Target == scriptFile {
+	if m.Target == ScriptFile {
 		attr = 0
 	}
 	return detachedPath(file, m, attr)

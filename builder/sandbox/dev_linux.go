@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,27 +41,11 @@ func mountDev(root, caFile string) error {
 	if caFile == "" {
 		return nil
 	}
-	return writeBundle(filepath.Join(root, caBundle), caFile)
-}
-
-// writeBundle writes the certificates of caFile and, if found, those that the machine trusts.
-func writeBundle(file, caFile string) error {
-	bundle, err := os.ReadFile(caFile)
+	bundle, err := Certificates(caFile, 0)
 	if err != nil {
-		return fmt.Errorf("read the CA file: %w", err)
+		return err
 	}
-	for _, system := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"} {
-		data, err := os.ReadFile(system)
-		if err == nil {
-			bundle = append(bytes.TrimRight(bundle, "\n"), '\n')
-			bundle = append(bundle, data...)
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("read the machine's CA bundle: %w", err)
-		}
-	}
-	return os.WriteFile(file, bundle, 0o644)
+	return os.WriteFile(filepath.Join(root, CABundle), bundle, 0o644)
 }
 
 // mountProc mounts the /proc of this pid namespace in root. What would change or show the builder's kernel is

@@ -7,11 +7,8 @@ import (
 	"strings"
 )
 
-// caBundle is where Config.CAFile and the machine's authorities appear, in both kinds of root.
-const caBundle = "/dev/sealrt-ca.pem"
-
-// scriptFile is where Config.Script appears, in both kinds of root.
-const scriptFile = "/dev/sealrt-script"
+// ScriptFile is where Config.Script appears, in both kinds of root and with any engine.
+const ScriptFile = "/dev/sealrt-script"
 
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -37,8 +34,8 @@ func environ(given []string, home string, inTree, haveCA bool) []string {
 		}
 	}
 	if haveCA {
-		env.set("SSL_CERT_FILE", caBundle)
-		env.set("CURL_CA_BUNDLE", caBundle)
+		env.set("SSL_CERT_FILE", CABundle)
+		env.set("CURL_CA_BUNDLE", CABundle)
 	}
 	env.set("PATH", "")
 	for _, kv := range given {

@@ -1,8 +1,5 @@
 package sandbox
 
-// CABundle is where the certificates of Config.CAFile and the machine's authorities appear, in both kinds of root.
-const CABundle = caBundle
-
 // Environ returns the environment that Run gives a command: its own variables, then those of given (K=V), which win, but
 // for PATH, which the tree's and the sandbox's directories surround. inTree says that the tree is the root file system,
 // haveCA that there is a CABundle. Engines that run commands elsewhere give them the same.

@@ -166,7 +166,7 @@ func (who identity) credential() *syscall.Credential {
 
 // startFailure says what is missing when the command cannot be started.
 func startFailure(name string, err error) error {
-	if name != scriptFile {
+	if name != ScriptFile {
 		return fmt.Errorf("start %q: %w", name, err)
 	}
 	interpreter := "its interpreter"

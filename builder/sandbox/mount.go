@@ -76,7 +76,7 @@ func (m Mount) check() error {
 
 // reserved says that nothing may be mounted at a clean path, as the sandbox would no longer be one.
 func reserved(target string) bool {
-	for _, whole := range []string{"/proc", scriptFile, caBundle} {
+	for _, whole := range []string{"/proc", ScriptFile, CABundle} {
 		if target == whole || len(target) > len(whole) && target[:len(whole)+1] == whole+"/" {
 			return true
 		}

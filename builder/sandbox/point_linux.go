@@ -66,7 +66,7 @@ func (a *attacher) point(target string, dir bool) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	if at := path.Join(append([]string{found}, missing...)...); reserved(at) && at != scriptFile {
+	if at := path.Join(append([]string{found}, missing...)...); reserved(at) && at != ScriptFile {
 		return -1, errReserved
 	}
 	if fd, err = openIn(a.root, found[1:]); err != nil {

@@ -118,7 +118,7 @@ func (c Config) request(unprivileged bool) request {
 	lines, _ := hostLines(c.AddHosts) // checked by check
 	argv := c.Argv
 	if len(c.Script) > 0 {
-		argv = append([]string{scriptFile}, argv...)
+		argv = append([]string{ScriptFile}, argv...)
 	}
 	return request{
 		Argv: argv, Env: c.Env, Script: c.Script, Mounts: c.Mounts, User: c.User, Lowers: c.Lowers, Upper: c.Upper, Work: c.Work,

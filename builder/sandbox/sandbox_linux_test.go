@@ -317,7 +317,7 @@ func TestAScriptIsRunByItsInterpreter(t *testing.T) {
 		want   string
 	}{
 		{"#!/bin/cat\nhello\n", nil, "#!/bin/cat\nhello\n"},
-		{"#!/bin/sh -e\necho \"$0 $1\"\nfalse\n", []string{"one"}, scriptFile + " one\nexit code 1"},
+		{"#!/bin/sh -e\necho \"$0 $1\"\nfalse\n", []string{"one"}, ScriptFile + " one\nexit code 1"},
 		{"#!/usr/bin/env sh\npwd", nil, TreeDir + "\n"},
 		{"#!/no/such -x\n", nil, "start the script with \"/no/such -x\": no such file or directory"},
 		{"echo hello", nil, "sandbox: the script does not begin with #! and an interpreter"},

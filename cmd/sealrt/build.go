@@ -14,6 +14,7 @@ import (
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
 	"github.com/sealrt/sealrt/builder"
+	"github.com/sealrt/sealrt/builder/remote"
 	"github.com/sealrt/sealrt/kubefile"
 )
 
@@ -109,14 +110,14 @@ func build(ctx context.Context, env *environment, f buildFlags, dir string) (err
 	if f.check || len(mistakes) > 0 {
 		return builder.Check(ctx, o, mistakes)
 	}
-	var old *builder.Lock
+	var old *remote.Lock
 	if lock != "" {
 		if o.Lock, err = readLock(lock, f.frozen); err != nil {
 			return err
 		}
 		if f.lock { // everything is asked anew
 			old = o.Lock
-			o.Lock = &builder.Lock{}
+			o.Lock = &remote.Lock{}
 		}
 	}
 	if o.Store, err = env.openStore(); err != nil {

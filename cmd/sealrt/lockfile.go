@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sealrt/sealrt/builder"
+	"github.com/sealrt/sealrt/builder/remote"
 )
 
 // lockSuffix is what the name of a lock has more than that of its Kubefile.
@@ -19,17 +19,17 @@ func lockName(file, dir string) (string, error) {
 	case "-":
 		return "", usageError{errors.New("a Kubefile from standard input has no place for a lock: name a file with -f, or leave --lock and --frozen away")}
 	case "":
-		return filepath.Join(dir, defaultKubefile+lockSuffix), nil
+		return filepath.Join(dir, remote.LockName), nil
 	}
 	return file + lockSuffix, nil
 }
 
 // readLock reads a lock. One that is not there, or is damaged, is empty, unless all is to come from it.
-func readLock(name string, frozen bool) (*builder.Lock, error) {
+func readLock(name string, frozen bool) (*remote.Lock, error) {
 	f, err := os.Open(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !frozen:
-		return &builder.Lock{}, nil
+		return &remote.Lock{}, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("--frozen: %w: `sealrt build --lock` writes it", err)
 	case err != nil:
@@ -39,15 +39,15 @@ func readLock(name string, frozen bool) (*builder.Lock, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, errors.Join(err, fmt.Errorf("%s is no file: move it away", name))
 	}
-	l, err := builder.ParseLock(name, f)
+	l, err := remote.ParseLock(name, f)
 	if err != nil && !frozen {
-		return &builder.Lock{}, nil // it is written anew
+		return &remote.Lock{}, nil // it is written anew
 	}
 	return l, err
 }
 
 // writeLock writes a lock, whole or not at all.
-func writeLock(name string, l *builder.Lock) error {
+func writeLock(name string, l *remote.Lock) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {
 		return fmt.Errorf("write the lock: %w", err)

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/sealrt/sealrt/builder"
+	"github.com/sealrt/sealrt/builder/remote"
 )
 
 func TestLockThatCannotBeWrittenLeavesNothing(t *testing.T) {
@@ -14,7 +14,7 @@ func TestLockThatCannotBeWrittenLeavesNothing(t *testing.T) {
 	if err := os.Mkdir(name, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeLock(name, &builder.Lock{}); err == nil {
+	if err := writeLock(name, &remote.Lock{}); err == nil {
 		t.Error("a folder was written over")
 	}
 	if list, err := os.ReadDir(dir); err != nil || len(list) != 1 {

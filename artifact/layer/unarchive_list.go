@@ -1,4 +1,4 @@
-package builder
+package layer
 
 import (
 	"archive/tar"
@@ -8,22 +8,16 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"math"
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/sealrt/sealrt/artifact/layer"
 )
 
-// maxArchiveEntries is the largest number of entries of an archive: a list of more takes too much memory.
-const maxArchiveEntries = 2_000_000
-
 // list reads the headers of the archive, and no content.
-func (a *archiveFile) list(ctx context.Context) ([]layer.Entry, error) {
+func (a *archiveFile) list(ctx context.Context) ([]Entry, error) {
 	section := io.NewSectionReader(a.at, 0, a.size)
 	tr := tar.NewReader(section) // it passes over content by seeking
-	l := archiveList{entries: map[string]layer.Entry{}}
+	l := archiveList{entries: map[string]Entry{}}
 	var from int64 // where a header is known to begin
 	skip := 0      // entries since
 	for n := 0; ; n++ {
@@ -37,8 +31,8 @@ func (a *archiveFile) list(ctx context.Context) ([]layer.Entry, error) {
 		if err != nil && !(hdr != nil && errors.Is(err, tar.ErrInsecurePath)) {
 			return nil, fmt.Errorf("it is damaged: %w", err)
 		}
-		if n == maxArchiveEntries {
-			return nil, fmt.Errorf("it has more than %d entries: split it", maxArchiveEntries)
+		if n == defaultMaxEntries { // a list of more takes too much memory
+			return nil, fmt.Errorf("it has more than %d entries: split it", defaultMaxEntries)
 		}
 		at, err := section.Seek(0, io.SeekCurrent)
 		if err != nil {
@@ -56,8 +50,8 @@ func (a *archiveFile) list(ctx context.Context) ([]layer.Entry, error) {
 			from, skip = at+(hdr.Size+tarBlock-1)/tarBlock*tarBlock, 0
 		}
 	}
-	sorted := slices.SortedFunc(maps.Keys(l.entries), layer.Compare)
-	entries := make([]layer.Entry, len(sorted))
+	sorted := slices.SortedFunc(maps.Keys(l.entries), Compare)
+	entries := make([]Entry, len(sorted))
 	for i, name := range sorted {
 		entries[i] = l.entries[name]
 	}
@@ -79,7 +73,7 @@ func isSparse(hdr *tar.Header) bool {
 
 // archiveList collects entries by name; the later of two wins.
 type archiveList struct {
-	entries map[string]layer.Entry
+	entries map[string]Entry
 }
 
 func (l *archiveList) add(hdr *tar.Header, open func() (io.ReadCloser, error)) error {
@@ -101,16 +95,16 @@ func (l *archiveList) add(hdr *tar.Header, open func() (io.ReadCloser, error)) e
 		return err
 	}
 	if have, ok := l.entries[name]; ok && have.Mode.IsDir() && !e.Mode.IsDir() {
-		maps.DeleteFunc(l.entries, func(other string, _ layer.Entry) bool { return strings.HasPrefix(other, name+"/") })
+		maps.DeleteFunc(l.entries, func(other string, _ Entry) bool { return strings.HasPrefix(other, name+"/") })
 	}
 	l.entries[name] = e
 	return nil
 }
 
-func (l *archiveList) entry(name string, hdr *tar.Header, open func() (io.ReadCloser, error)) (layer.Entry, error) {
-	e := layer.Entry{Name: name, Mode: archiveMode(hdr.Mode), UID: hdr.Uid, GID: hdr.Gid}
-	if hdr.Uid < 0 || hdr.Gid < 0 || int64(hdr.Uid) >= math.MaxUint32 || int64(hdr.Gid) >= math.MaxUint32 {
-		return e, fmt.Errorf("there is no owner %d:%d", hdr.Uid, hdr.Gid)
+func (l *archiveList) entry(name string, hdr *tar.Header, open func() (io.ReadCloser, error)) (Entry, error) {
+	e := Entry{Name: name, Mode: fileMode(hdr.Mode), UID: hdr.Uid, GID: hdr.Gid}
+	if err := checkOwner(hdr); err != nil {
+		return e, err
 	}
 	switch hdr.Typeflag {
 	case tar.TypeDir:
@@ -136,17 +130,17 @@ func (l *archiveList) entry(name string, hdr *tar.Header, open func() (io.ReadCl
 }
 
 // hardLink returns an entry like the one that the link leads to, which comes before it in the archive.
-func (l *archiveList) hardLink(name, target string) (layer.Entry, error) {
+func (l *archiveList) hardLink(name, target string) (Entry, error) {
 	clean, err := archiveName(target)
 	if err != nil {
-		return layer.Entry{}, fmt.Errorf("hard link to %q: %w", target, err)
+		return Entry{}, fmt.Errorf("hard link to %q: %w", target, err)
 	}
 	e, ok := l.entries[clean]
 	switch {
 	case !ok:
-		return layer.Entry{}, fmt.Errorf("the hard link leads to %q, which is not before it in the archive", target)
+		return Entry{}, fmt.Errorf("the hard link leads to %q, which is not before it in the archive", target)
 	case e.Mode.IsDir():
-		return layer.Entry{}, fmt.Errorf("the hard link leads to %q, a directory", target)
+		return Entry{}, fmt.Errorf("the hard link leads to %q, a directory", target)
 	}
 	e.Name = name
 	if e.Mode&fs.ModeSymlink != 0 {
@@ -156,7 +150,7 @@ func (l *archiveList) hardLink(name, target string) (layer.Entry, error) {
 }
 
 // checkParents refuses entries below something that is no directory. Following links would put them elsewhere.
-func (l *archiveList) checkParents(entries []layer.Entry) error {
+func (l *archiveList) checkParents(entries []Entry) error {
 	for _, e := range entries {
 		for dir := path.Dir(e.Name); dir != "."; dir = path.Dir(dir) {
 			if have, ok := l.entries[dir]; ok && !have.Mode.IsDir() {
@@ -179,7 +173,7 @@ func archiveName(name string) (string, error) {
 			return "", fmt.Errorf("names that start with %s delete files in images: rename it", whiteoutPrefix)
 		}
 	}
-	return clean, nil
+	return clean, checkName(clean)
 }
 
 // checkLink refuses symbolic links that climb out of the archive, as docker does. One with an absolute target stays in
@@ -193,18 +187,4 @@ func checkLink(name, target string) error {
 		return fmt.Errorf("the symbolic link to %q leads out of the archive", target)
 	}
 	return nil
-}
-
-// archiveMode translates the mode of a header (POSIX.1-2017, pax, "ustar Interchange Format") without the type.
-func archiveMode(bits int64) fs.FileMode {
-	mode := fs.FileMode(bits) & fs.ModePerm
-	for _, special := range []struct {
-		bit  int64
-		mode fs.FileMode
-	}{{0o4000, fs.ModeSetuid}, {0o2000, fs.ModeSetgid}, {0o1000, fs.ModeSticky}} {
-		if bits&special.bit != 0 {
-			mode |= special.mode
-		}
-	}
-	return mode
 }

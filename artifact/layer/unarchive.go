@@ -1,9 +1,8 @@
-package builder
+package layer
 
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"compress/bzip2"
 	"context"
 	"errors"
@@ -15,25 +14,20 @@ import (
 	"syscall"
 
 	"github.com/ulikunitz/xz"
-
-	"github.com/sealrt/sealrt/artifact/layer"
 )
 
-const (
-	// tarBlock is the size of a header in a tar archive (POSIX.1-2017, pax, "ustar Interchange Format").
-	tarBlock = 512
-	// copyBuffer is the number of bytes that are unpacked at once.
-	copyBuffer = 256 << 10
-)
+// tarBlock is the size of a header in a tar archive (POSIX.1-2017, pax, "ustar Interchange Format").
+const tarBlock = 512
 
-// unarchive lists what a local archive of ADD holds. What it is tells its content alone, as with docker: a tar archive,
-// plain or compressed with gzip, bzip2, xz or zstd. isArchive is false for anything else, and for compressed files
-// that hold no tar archive: those are copied as they are.
+// FromArchive lists the tree in an archive, in the order of Compare. What the archive is tells its content alone: tar, plain
+// or compressed with gzip, bzip2, xz or zstd. isArchive is false for anything else, and for compressed files that hold no
+// tar archive.
 //
 // A plain archive that open returns as a file is read in place; others are unpacked once, into a file without a name
-// in dir. The entries can be opened until close, which must be called in any case, and not afterwards. Their names are
-// clean, no two are the same, and modes and owners are those of the archive. Hard links are files of their own.
-func unarchive(ctx context.Context, dir string, open func() (io.ReadCloser, error)) (entries []layer.Entry, isArchive bool, closeAll func() error, err error) {
+// in dir. The entries can be opened until closeAll, which must be called in any case, and not afterwards. Names are clean, no
+// two are the same, and none is a whiteout or leads out of the tree; modes and owners are those of the archive, and
+// parents may be missing. Hard links are files of their own. Devices and named pipes are an error.
+func FromArchive(ctx context.Context, dir string, open func() (io.ReadCloser, error)) (entries []Entry, isArchive bool, closeAll func() error, err error) {
 	r, err := open()
 	if err != nil {
 		return nil, false, nothing, err
@@ -94,7 +88,7 @@ func (a *archiveFile) prepare(ctx context.Context, dir string, r io.ReadCloser) 
 	case source.err != nil:
 		return source.err
 	case err != nil && !errors.Is(err, io.EOF):
-		return fmt.Errorf("unpack the archive: %w: compress it anew, or COPY it as it is", err)
+		return fmt.Errorf("unpack the archive: %w: compress it anew", err)
 	case !isTarHeader(head):
 		return nil
 	}
@@ -114,7 +108,7 @@ func (a *archiveFile) inPlace(f *os.File) error {
 	a.unchanged = func() error {
 		now, err := f.Stat()
 		if err == nil && (now.Size() != before.Size() || !now.ModTime().Equal(before.ModTime())) {
-			err = fmt.Errorf("%s changed while it was read: build again", f.Name())
+			err = fmt.Errorf("%s changed while it was read: try again", f.Name())
 		}
 		return err
 	}
@@ -134,7 +128,7 @@ func (a *archiveFile) spool(ctx context.Context, dir string, r io.Reader) error 
 		return fmt.Errorf("unpack the archive: %w", err)
 	}
 	// The context is asked again here, since a few bytes may unpack to very many.
-	a.size, err = io.CopyBuffer(struct{ io.Writer }{f}, &sourceReader{ctx: ctx, r: r}, make([]byte, copyBuffer))
+	a.size, err = io.CopyBuffer(writerOnly{f}, &sourceReader{ctx: ctx, r: r}, make([]byte, copySize))
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("unpack the archive: %w: free space, or choose another place with --root", err)
@@ -149,31 +143,18 @@ func (a *archiveFile) spool(ctx context.Context, dir string, r io.Reader) error 
 func unpack(r *bufio.Reader) (io.ReadCloser, error) {
 	head, _ := r.Peek(10)
 	switch {
-	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
+	case hasPrefix(head, xzMagic):
 		x, err := xz.NewReader(r)
 		if err != nil {
 			return nil, err
 		}
-		return io.NopCloser(named{"xz", x}), nil
-	case len(head) == 10 && string(head[:3]) == "BZh" && string(head[4:]) == "1AY&SY":
-		return io.NopCloser(named{"bzip2", bzip2.NewReader(r)}), nil
+		return &decompressor{"xz", x, io.NopCloser(x)}, nil
+	case hasPrefix(head, bzipMagic) && len(head) == 10 && string(head[4:]) == bzipBlock:
+		b := bzip2.NewReader(r)
+		return &decompressor{"bzip2", b, io.NopCloser(b)}, nil
 	default:
-		return layer.Decompress(r)
+		return Decompress(r)
 	}
-}
-
-// named adds the name of the compression to errors.
-type named struct {
-	name string
-	r    io.Reader
-}
-
-func (n named) Read(p []byte) (int, error) {
-	c, err := n.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%s: %w", n.name, err)
-	}
-	return c, err
 }
 
 // isTarHeader says whether a block begins a tar archive: its checksum is right. That of other files never is.

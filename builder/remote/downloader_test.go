@@ -1,4 +1,4 @@
-package builder
+package remote
 
 import (
 	"context"
@@ -96,18 +96,18 @@ func (s *fileServer) asked() int {
 }
 
 // newDownloader returns a downloader that does not wait, and the notes it makes.
-func newDownloader(t *testing.T) (*downloader, *[]string) {
+func newDownloader(t *testing.T) (*Downloader, *[]string) {
 	t.Helper()
-	client, err := newDownloadClient("", nil)
+	client, err := NewClient("", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.CloseIdleConnections)
 	var mu sync.Mutex
 	notes := &[]string{}
-	return &downloader{
-		store: newStore(t), client: client, wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
-		note: func(format string, args ...any) {
+	return &Downloader{
+		Store: newStore(t), Client: client, wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		Note: func(format string, args ...any) {
 			mu.Lock()
 			defer mu.Unlock()
 			*notes = append(*notes, fmt.Sprintf(format, args...))
@@ -116,40 +116,40 @@ func newDownloader(t *testing.T) (*downloader, *[]string) {
 }
 
 // again is a later build with the same store.
-func (d *downloader) again() *downloader {
-	return &downloader{store: d.store, client: d.client, wait: d.wait, locked: d.locked, frozen: d.frozen, note: d.note}
+func (d *Downloader) again() *Downloader {
+	return &Downloader{Store: d.Store, Client: d.Client, Lock: d.Lock, Frozen: d.Frozen, Note: d.Note, wait: d.wait}
 }
 
 func sha256Of(s string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(s))) }
 
-func requireContent(t *testing.T, d *downloader, u, checksum, want string) download {
+func requireContent(t *testing.T, d *Downloader, u, checksum, want string) File {
 	t.Helper()
-	got, err := d.get(t.Context(), amd64, u, checksum)
+	got, err := d.Get(t.Context(), amd64, u, checksum)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := got.open()
+	r, err := got.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	data, err := io.ReadAll(r)
-	if err != nil || string(data) != want || got.digest.String() != sha256Of(want) || got.size != int64(len(want)) {
-		t.Fatalf("%d bytes, %s of %d, %v; want %d", len(data), got.digest, got.size, err, len(want))
+	if err != nil || string(data) != want || got.Digest.String() != sha256Of(want) || got.Size != int64(len(want)) {
+		t.Fatalf("%d bytes, %s of %d, %v; want %d", len(data), got.Digest, got.Size, err, len(want))
 	}
 	return got
 }
 
-func requireNothingStored(t *testing.T, d *downloader) {
+func requireNothingStored(t *testing.T, d *Downloader) {
 	t.Helper()
-	if blobs, err := d.store.Inventory(t.Context()); err != nil || len(blobs) > 0 {
+	if blobs, err := d.Store.Inventory(t.Context()); err != nil || len(blobs) > 0 {
 		t.Errorf("in the store: %v, %v", blobs, err)
 	}
-	left, _ := filepath.Glob(filepath.Join(d.store.Root(), "ingest", "blob-*"))
+	left, _ := filepath.Glob(filepath.Join(d.Store.Root(), "ingest", "blob-*"))
 	if len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	filepath.WalkDir(filepath.Join(d.store.Root(), "cache"), func(p string, e os.DirEntry, err error) error {
+	filepath.WalkDir(filepath.Join(d.Store.Root(), "cache"), func(p string, e os.DirEntry, err error) error {
 		if err == nil && !e.IsDir() {
 			t.Errorf("recorded: %s", p)
 		}
@@ -180,13 +180,13 @@ func TestDownloadWithAChecksumIsAskedForOnce(t *testing.T) {
 		s := newFileServer(t, content)
 		d, notes := newDownloader(t)
 		got := requireContent(t, d, s.URL+"/a/install.sh?v=1", checksum, content)
-		if got.name != "install.sh" {
-			t.Errorf("%s: name %q", name, got.name)
+		if got.Name != "install.sh" {
+			t.Errorf("%s: name %q", name, got.Name)
 		}
 		requireContent(t, d, s.URL+"/a/install.sh?v=1", checksum, content)
 		requireContent(t, d.again(), s.URL+"/a/install.sh?v=1", checksum, content)
-		if got := requireContent(t, d.again(), s.URL+"/from/elsewhere", checksum, content); got.name != "elsewhere" {
-			t.Errorf("%s: name %q", name, got.name)
+		if got := requireContent(t, d.again(), s.URL+"/from/elsewhere", checksum, content); got.Name != "elsewhere" {
+			t.Errorf("%s: name %q", name, got.Name)
 		}
 		if s.asked() != 1 || len(*notes) > 0 {
 			t.Errorf("%s: %d requests, notes %q", name, s.asked(), *notes)
@@ -198,7 +198,7 @@ func TestDownloadRefusesAnotherContent(t *testing.T) {
 	s := newFileServer(t, "evil")
 	for name, checksum := range map[string]string{"sha256": sha256Of("good"), "sha512": fmt.Sprintf("sha512:%x", sha512.Sum512([]byte("good")))} {
 		d, _ := newDownloader(t)
-		_, err := d.get(t.Context(), amd64, s.URL+"/f", checksum)
+		_, err := d.Get(t.Context(), amd64, s.URL+"/f", checksum)
 		wantText(t, err, s.URL+"/f: ", name+":", checksum, "--checksum")
 		requireNothingStored(t, d)
 	}
@@ -207,7 +207,7 @@ func TestDownloadRefusesAnotherContent(t *testing.T) {
 	}
 	d, _ := newDownloader(t)
 	for _, bad := range []string{"sha256:abc", "md5:" + strings.Repeat("a", 32), strings.ToUpper(sha256Of("x")), strings.Repeat("a", 64)} {
-		_, err := d.get(t.Context(), amd64, s.URL+"/f", bad)
+		_, err := d.Get(t.Context(), amd64, s.URL+"/f", bad)
 		wantText(t, err, bad, "64 hexadecimal digits")
 	}
 }
@@ -237,7 +237,7 @@ func TestDownloadWithoutAChecksumAsksWhetherItChanged(t *testing.T) {
 		t.Errorf("If-Modified-Since: %q", got)
 	}
 	// A record whose blob is gone is none.
-	if err := os.Remove(d.store.BlobPath(requireContent(t, d.again(), s.URL+"/f", "", "two").digest)); err != nil {
+	if err := os.Remove(d.Store.BlobPath(requireContent(t, d.again(), s.URL+"/f", "", "two").Digest)); err != nil {
 		t.Fatal(err)
 	}
 	requireContent(t, d.again(), s.URL+"/f", "", "two")
@@ -264,7 +264,7 @@ func TestDownloadResumesWhereItBroke(t *testing.T) {
 		test.set(s)
 		d, _ := newDownloader(t)
 		var last, total int64
-		d.progress = func(item string, done, all int64) { last, total = done, all }
+		d.Progress = func(item string, done, all int64) { last, total = done, all }
 		checksum := ""
 		if test.checksum {
 			checksum = sha256Of(content)
@@ -354,26 +354,21 @@ func raw(answer string) http.HandlerFunc {
 
 func aborts(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
+// breaksOff sends two bytes of a hundred.
+func breaksOff(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("ETag", `"1"`)
+	w.Header().Set("Content-Length", "100")
+	io.WriteString(w, "fi")
+	w.(http.Flusher).Flush()
+	panic(http.ErrAbortHandler)
+}
+
 func TestDownloadRepeatsWhatMaySucceedLater(t *testing.T) {
 	for name, first := range map[string][]http.HandlerFunc{
 		"503": {refuses(503)}, "502 and 500": {refuses(502), refuses(500)}, "408": {refuses(408)}, "no answer": {aborts, aborts},
-		"416 to nothing but a whole": {
-			func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("ETag", `"1"`)
-				w.Header().Set("Content-Length", "100")
-				io.WriteString(w, "fi")
-				w.(http.Flusher).Flush()
-				panic(http.ErrAbortHandler)
-			}, refuses(416),
-		},
+		"416 to nothing but a whole": {breaksOff, refuses(416)},
 		"a part of something else": {
-			func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("ETag", `"1"`)
-				w.Header().Set("Content-Length", "100")
-				io.WriteString(w, "fi")
-				w.(http.Flusher).Flush()
-				panic(http.ErrAbortHandler)
-			},
+			breaksOff,
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Range", "bytes 50-54/100")
 				w.WriteHeader(206)
@@ -438,7 +433,7 @@ func TestDownloadErrorsSayWhatToDo(t *testing.T) {
 			s := steps(t, func(w http.ResponseWriter, r *http.Request) { asked++; test.handler(w, r) })
 			d, _ := newDownloader(t)
 			d.retries = 3
-			_, err := d.get(t.Context(), amd64, s.URL+"/f", "")
+			_, err := d.Get(t.Context(), amd64, s.URL+"/f", "")
 			wantText(t, err, append(test.want, s.URL+"/f: ")...)
 			s.Close()
 			if asked > test.most {
@@ -449,10 +444,10 @@ func TestDownloadErrorsSayWhatToDo(t *testing.T) {
 	}
 	d, _ := newDownloader(t)
 	d.retries = -1
-	_, err := d.get(t.Context(), amd64, "https"+strings.TrimPrefix(plain.URL, "http")+"/f", "")
+	_, err := d.Get(t.Context(), amd64, "https"+strings.TrimPrefix(plain.URL, "http")+"/f", "")
 	wantText(t, err, "speaks no https")
 	plain.Close()
-	_, err = d.get(t.Context(), amd64, plain.URL+"/f", "")
+	_, err = d.Get(t.Context(), amd64, plain.URL+"/f", "")
 	wantText(t, err, "cannot be reached", "check the URL, the network")
 }
 
@@ -473,7 +468,7 @@ func TestDownloadReadsOnlyWebAddresses(t *testing.T) {
 		"https://u:hunter2@example.com/%zz": "not a URL",
 		"https://example.com/\xff":          "UTF-8",
 	} {
-		_, err := d.get(t.Context(), amd64, source, "")
+		_, err := d.Get(t.Context(), amd64, source, "")
 		wantText(t, err, want)
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: the error shows the password: %v", source, err)
@@ -483,8 +478,8 @@ func TestDownloadReadsOnlyWebAddresses(t *testing.T) {
 		"https://x/y": true, "http://x": true, "ftp://x": true, "git@x:y": true, "github.com/x/y#v1": true, "github.com/x/y.git": true,
 		"a": false, "a/b.git": false, "a#b": false, "github.com/x": false, "./a://b": false, "dir/a://b": false, "": false, "://x": false,
 	} {
-		if got := isRemote(source); got != want {
-			t.Errorf("isRemote(%q) = %v", source, got)
+		if got := IsAddress(source); got != want {
+			t.Errorf("IsAddress(%q) = %v", source, got)
 		}
 	}
 }
@@ -509,11 +504,11 @@ func TestDownloadNamesFiles(t *testing.T) {
 		s := newFileServer(t, "x")
 		s.header["Content-Disposition"] = test.disposition
 		d, _ := newDownloader(t)
-		if got := requireContent(t, d, s.URL+test.path, "", "x"); got.name != test.want {
-			t.Errorf("%s: %q, want %q", name, got.name, test.want)
+		if got := requireContent(t, d, s.URL+test.path, "", "x"); got.Name != test.want {
+			t.Errorf("%s: %q, want %q", name, got.Name, test.want)
 		}
-		if got := requireContent(t, d.again(), s.URL+test.path, sha256Of("x"), "x"); got.name != test.want || s.asked() != 1 {
-			t.Errorf("%s: from the store %q, want %q; %d requests", name, got.name, test.want, s.asked())
+		if got := requireContent(t, d.again(), s.URL+test.path, sha256Of("x"), "x"); got.Name != test.want || s.asked() != 1 {
+			t.Errorf("%s: from the store %q, want %q; %d requests", name, got.Name, test.want, s.asked())
 		}
 	}
 }
@@ -539,25 +534,25 @@ func TestDownloadKeepsCredentialsToItself(t *testing.T) {
 	})
 	with := strings.Replace(s.URL, "http://", "http://token:hunter2@", 1)
 	d, notes := newDownloader(t)
-	d.retries, d.locked = -1, &Lock{}
+	d.retries, d.Lock = -1, &Lock{}
 	var items []string
-	d.progress = func(item string, _, _ int64) { items = append(items, item) }
+	d.Progress = func(item string, _, _ int64) { items = append(items, item) }
 	requireContent(t, d, with+"/away", "", "x")
 	if auth := other.requests[0].Get("Authorization"); auth != "" {
 		t.Errorf("another server got %q", auth)
 	}
 	requireContent(t, d, with+"/inside", "", "x")
 	requireContent(t, d, with+"/", "", "x")
-	_, missing := d.get(t.Context(), amd64, with+"/missing", "")
-	_, gone := d.get(t.Context(), amd64, with+"/gone", "")
+	_, missing := d.Get(t.Context(), amd64, with+"/missing", "")
+	_, gone := d.Get(t.Context(), amd64, with+"/gone", "")
 	wantText(t, missing, s.URL+"/missing: 404")
 	wantText(t, gone, s.URL+"/gone: ", "cannot be reached")
 	want := "[/away token:hunter2 /inside token:hunter2 /f token:hunter2 / token:hunter2 /missing token:hunter2 /gone token:hunter2]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("asked %v, want %s", got, want)
 	}
-	told := fmt.Sprint(missing, gone, *notes, items, string(d.locked.Format()))
-	filepath.WalkDir(filepath.Join(d.store.Root(), "cache"), func(p string, e os.DirEntry, err error) error {
+	told := fmt.Sprint(missing, gone, *notes, items, string(d.Lock.Format()))
+	filepath.WalkDir(filepath.Join(d.Store.Root(), "cache"), func(p string, e os.DirEntry, err error) error {
 		data, _ := os.ReadFile(p)
 		told += string(data)
 		return nil
@@ -575,20 +570,20 @@ func TestDownloadTrustsOnlyWhatItIsTold(t *testing.T) {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	d, _ := newDownloader(t)
-	_, err := d.get(t.Context(), amd64, s.URL+"/f", "")
+	_, err := d.Get(t.Context(), amd64, s.URL+"/f", "")
 	wantText(t, err, "certificate is not trusted", "--ca-file")
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if d.client, err = newDownloadClient(ca, nil); err != nil {
+	if d.Client, err = NewClient(ca, nil); err != nil {
 		t.Fatal(err)
 	}
 	requireContent(t, d, s.URL+"/f", "", "private")
-	_, err = newDownloadClient(filepath.Join(t.TempDir(), "missing"), nil)
+	_, err = NewClient(filepath.Join(t.TempDir(), "missing"), nil)
 	wantText(t, err, "--ca-file", "no such file")
 	os.WriteFile(ca, []byte("not PEM"), 0o644)
-	_, err = newDownloadClient(ca, nil)
+	_, err = NewClient(ca, nil)
 	wantText(t, err, "--ca-file "+ca, "no PEM certificate")
 }
 
@@ -597,8 +592,8 @@ func TestDownloadRefusesToLeaveTLS(t *testing.T) {
 	s := httptest.NewTLSServer(http.RedirectHandler(plain.URL+"/f", http.StatusFound))
 	t.Cleanup(s.Close)
 	d, _ := newDownloader(t)
-	d.client.Transport.(*http.Transport).TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig
-	_, err := d.get(t.Context(), amd64, s.URL+"/f", "")
+	d.Client.Transport.(*http.Transport).TLSClientConfig = s.Client().Transport.(*http.Transport).TLSClientConfig
+	_, err := d.Get(t.Context(), amd64, s.URL+"/f", "")
 	wantText(t, err, "from https to plain http")
 	if plain.asked() > 0 {
 		t.Error("the plain server was asked")
@@ -624,17 +619,17 @@ func TestDownloadUsesTheProxyOfTheVariables(t *testing.T) {
 	}))
 	t.Cleanup(proxy.Close)
 	variables := map[string]string{"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": proxy.URL, "NO_PROXY": "direct.invalid"}
-	client, err := newDownloadClient("", proxyOf(func(name string) string { return variables[name] }))
+	client, err := NewClient("", ProxyOf(func(name string) string { return variables[name] }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	d, _ := newDownloader(t)
-	d.client, d.retries = client, -1
+	d.Client, d.retries = client, -1
 	requireContent(t, d, "http://files.invalid/f", "", "by proxy")
 	if fmt.Sprint(asked) != "[http://files.invalid/f]" {
 		t.Errorf("the proxy was asked for %v", asked)
 	}
-	u, err := proxyOf(func(name string) string { return variables[name] })(&http.Request{URL: &url.URL{Scheme: "http", Host: "direct.invalid"}})
+	u, err := ProxyOf(func(name string) string { return variables[name] })(&http.Request{URL: &url.URL{Scheme: "http", Host: "direct.invalid"}})
 	if u != nil || err != nil {
 		t.Errorf("NO_PROXY: %v, %v", u, err)
 	}
@@ -653,13 +648,13 @@ func TestDownloadStopsWhenCancelled(t *testing.T) {
 	})
 	t.Cleanup(func() { close(hang) })
 	d, _ := newDownloader(t)
-	if _, err := d.get(ctx, amd64, s.URL+"/f", ""); !errors.Is(err, stop) {
+	if _, err := d.Get(ctx, amd64, s.URL+"/f", ""); !errors.Is(err, stop) {
 		t.Errorf("error %v", err)
 	}
 	requireNothingStored(t, d)
 	// Somebody else at work on the same file is not waited for either.
 	d.urls[s.URL+"/f"].busy <- struct{}{}
-	if _, err := d.get(ctx, amd64, s.URL+"/f", ""); !errors.Is(err, stop) {
+	if _, err := d.Get(ctx, amd64, s.URL+"/f", ""); !errors.Is(err, stop) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -675,7 +670,7 @@ func TestDownloadGivesUpOnASilentServer(t *testing.T) {
 	t.Cleanup(func() { close(hang) })
 	d, _ := newDownloader(t)
 	d.retries, d.stall = 1, time.Millisecond
-	_, err := d.get(t.Context(), amd64, s.URL+"/f", "")
+	_, err := d.Get(t.Context(), amd64, s.URL+"/f", "")
 	wantText(t, err, "sent nothing for too long", "try again")
 }
 
@@ -685,7 +680,7 @@ func TestDownloadsAtOnceAskOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if got, err := d.get(t.Context(), amd64, s.URL+"/f", ""); err != nil || got.digest.String() != sha256Of("x") {
+			if got, err := d.Get(t.Context(), amd64, s.URL+"/f", ""); err != nil || got.Digest.String() != sha256Of("x") {
 				t.Errorf("%v, %v", got, err)
 			}
 		})
@@ -700,44 +695,44 @@ func TestDownloadIsRecordedInTheLockAndFrozenByIt(t *testing.T) {
 	s := newFileServer(t, "one")
 	s.header["Content-Disposition"] = `attachment; filename="tool"`
 	d, notes := newDownloader(t)
-	d.locked = &Lock{}
+	d.Lock = &Lock{}
 	requireContent(t, d, s.URL+"/?q=1", "", "one")
-	locked, ok := d.locked.remote(amd64, parsedURL(t, s.URL+"/?q=1"))
+	locked, ok := d.Lock.file(amd64, parsedURL(t, s.URL+"/?q=1"))
 	if !ok || string(locked.Digest) != sha256Of("one") || locked.Size != 3 || locked.Name != "tool" || len(*notes) != 1 {
 		t.Errorf("%v %v, notes %q", locked, ok, *notes)
 	}
 	later := d.again()
-	later.frozen = true
-	if got := requireContent(t, later, s.URL+"/?q=1", "", "one"); got.name != "tool" || s.asked() != 1 || len(*notes) != 1 {
-		t.Errorf("from the lock: %q, %d requests, notes %q", got.name, s.asked(), *notes)
+	later.Frozen = true
+	if got := requireContent(t, later, s.URL+"/?q=1", "", "one"); got.Name != "tool" || s.asked() != 1 || len(*notes) != 1 {
+		t.Errorf("from the lock: %q, %d requests, notes %q", got.Name, s.asked(), *notes)
 	}
-	_, err := later.get(t.Context(), amd64, s.URL+"/other", sha256Of("one"))
+	_, err := later.Get(t.Context(), amd64, s.URL+"/other", sha256Of("one"))
 	wantText(t, err, s.URL+"/other is not in Kubefile.lock for linux/amd64", "`sealrt build --lock`")
-	_, err = later.get(t.Context(), amd64, s.URL+"/?q=1", sha256Of("two"))
+	_, err = later.Get(t.Context(), amd64, s.URL+"/?q=1", sha256Of("two"))
 	wantText(t, err, "--checksum is "+sha256Of("two"), "Kubefile.lock has "+sha256Of("one"))
 	if s.asked() != 1 {
 		t.Errorf("%d requests", s.asked())
 	}
 	// Another store, and a server that has something else now.
 	elsewhere, _ := newDownloader(t)
-	elsewhere.locked, elsewhere.frozen = d.locked, true
+	elsewhere.Lock, elsewhere.Frozen = d.Lock, true
 	s.set(func() { s.content, s.header["Content-Disposition"] = "two", `attachment; filename="renamed"` })
-	_, err = elsewhere.get(t.Context(), amd64, s.URL+"/?q=1", "")
+	_, err = elsewhere.Get(t.Context(), amd64, s.URL+"/?q=1", "")
 	wantText(t, err, "Kubefile.lock says "+sha256Of("one"), sha256Of("two"), "`sealrt build --lock`")
 	requireNothingStored(t, elsewhere)
 	s.set(func() { s.content = "one" })
-	if got := requireContent(t, elsewhere, s.URL+"/?q=1", "", "one"); got.name != "tool" {
-		t.Errorf("the name of the lock lost: %q", got.name)
+	if got := requireContent(t, elsewhere, s.URL+"/?q=1", "", "one"); got.Name != "tool" {
+		t.Errorf("the name of the lock lost: %q", got.Name)
 	}
 	// A checksum that the Kubefile has now is newer than the lock, unless that is frozen.
 	s.set(func() { s.content = "two" })
 	update := d.again()
 	requireContent(t, update, s.URL+"/?q=1", sha256Of("two"), "two")
-	if locked, _ := d.locked.remote(amd64, parsedURL(t, s.URL+"/?q=1")); string(locked.Digest) != sha256Of("two") {
+	if locked, _ := d.Lock.file(amd64, parsedURL(t, s.URL+"/?q=1")); string(locked.Digest) != sha256Of("two") {
 		t.Errorf("locked %v", locked)
 	}
 	none := d.again()
-	none.locked, none.frozen = nil, true
-	_, err = none.get(t.Context(), amd64, s.URL+"/x", "")
+	none.Lock, none.Frozen = nil, true
+	_, err = none.Get(t.Context(), amd64, s.URL+"/x", "")
 	wantText(t, err, "is not in Kubefile.lock")
 }

@@ -1,4 +1,4 @@
-package builder
+package remote
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ import (
 // maxFileName is the length in bytes from which on Linux knows no file name.
 const maxFileName = 255
 
-// isRemote says whether a source of ADD is an address rather than a path in the context. Addresses of git
+// IsAddress says whether a source of ADD is an address rather than a path in the context. Addresses of git
 // repositories are, so that they are refused as such.
-func isRemote(source string) bool {
+func IsAddress(source string) bool {
 	scheme, _, ok := strings.Cut(source, "://")
 	if ok && scheme != "" && !strings.ContainsAny(scheme, "/.") {
 		return true
@@ -25,9 +25,9 @@ func isRemote(source string) bool {
 		strings.HasPrefix(source, "github.com/") && strings.HasSuffix(source, ".git")
 }
 
-// remoteURL reads the URL of a remote file. What ADD of docker reads and this one does not is an error that says what
+// parseAddress reads the URL of a remote file. What ADD of docker reads and this one does not is an error that says what
 // to write instead.
-func remoteURL(source string) (*url.URL, error) {
+func parseAddress(source string) (*url.URL, error) {
 	plain, _, _ := strings.Cut(source, "#")
 	u, err := url.Parse(source)
 	shown := "the source"

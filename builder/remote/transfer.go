@@ -1,4 +1,4 @@
-package builder
+package remote
 
 import (
 	"cmp"
@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	downloadRetries = 5
-	downloadStall   = 2 * time.Minute
+	defaultRetries = 5
+	defaultStall   = 2 * time.Minute
 	// retryFirst is how long to wait before the first repetition; each one waits twice as long, up to retryMost.
 	retryFirst, retryMost = 250 * time.Millisecond, 8 * time.Second
 	maxRetryAfter         = time.Minute // what a server may ask us to wait
@@ -37,10 +37,10 @@ var (
 
 // transfer fetches one file into the store, over as many connections as it takes. It lives for one download.
 type transfer struct {
-	d    *downloader
+	d    *Downloader
 	url  *url.URL
 	want []contentSum
-	old  remoteRecord // what the store has of the URL; zero without
+	old  record // what the store has of the URL; zero without
 
 	w      *artifact.BlobWriter
 	sums   []hash.Hash // sha256 and those of want
@@ -48,7 +48,7 @@ type transfer struct {
 	total  int64       // bytes in all; -1 is unknown
 	pieces int         // answers that the bytes are of
 	whole  bool        // resuming went wrong: it has to come in one piece
-	answer remoteRecord
+	answer record
 	since  string // what an answer must still match to be resumed (RFC 9110, section 13.1.5); "" when nothing tells
 }
 
@@ -65,7 +65,7 @@ func (e *temporaryError) Error() string { return e.cause.Error() }
 func (e *temporaryError) Unwrap() error { return e.cause }
 
 // run fetches the file, or returns the old record when the server says that it still is right.
-func (t *transfer) run(ctx context.Context) (remoteRecord, error) {
+func (t *transfer) run(ctx context.Context) (record, error) {
 	mark := int64(0)
 	for tries := 0; ; tries++ {
 		r, err := t.attempt(ctx)
@@ -73,28 +73,28 @@ func (t *transfer) run(ctx context.Context) (remoteRecord, error) {
 			return r, nil
 		}
 		if ctx.Err() != nil {
-			return remoteRecord{}, context.Cause(ctx)
+			return record{}, context.Cause(ctx)
 		}
 		if t.pos-mark >= retryProgress {
 			tries = 0
 		}
 		mark = t.pos
 		var again *temporaryError
-		if !errors.As(err, &again) || tries >= cmp.Or(t.d.retries, downloadRetries) {
-			return remoteRecord{}, t.explain(err)
+		if !errors.As(err, &again) || tries >= cmp.Or(t.d.retries, defaultRetries) {
+			return record{}, t.explain(err)
 		}
 		pause := min(retryFirst<<min(tries, 16), retryMost)
 		if again.after > 0 {
 			pause = min(again.after, maxRetryAfter)
 		}
 		if err := t.d.pause(ctx, pause); err != nil {
-			return remoteRecord{}, err
+			return record{}, err
 		}
 	}
 }
 
 // pause waits, or ends with ctx.
-func (d *downloader) pause(ctx context.Context, long time.Duration) error {
+func (d *Downloader) pause(ctx context.Context, long time.Duration) error {
 	if d.wait != nil {
 		return d.wait(ctx, long)
 	}
@@ -109,16 +109,16 @@ func (d *downloader) pause(ctx context.Context, long time.Duration) error {
 }
 
 // attempt sends one request and reads the answer as far as it comes.
-func (t *transfer) attempt(ctx context.Context) (remoteRecord, error) {
+func (t *transfer) attempt(ctx context.Context) (record, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	req, err := t.request(ctx)
 	if err != nil {
-		return remoteRecord{}, err
+		return record{}, err
 	}
-	resp, err := t.d.client.Do(req)
+	resp, err := t.d.Client.Do(req)
 	if err != nil {
-		return remoteRecord{}, transportError(err)
+		return record{}, transportError(err)
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
@@ -141,12 +141,12 @@ func (t *transfer) attempt(ctx context.Context) (remoteRecord, error) {
 		err = newStatusError(resp)
 	}
 	if err != nil {
-		return remoteRecord{}, err
+		return record{}, err
 	}
-	timer := time.AfterFunc(cmp.Or(t.d.stall, downloadStall), func() { cancel(errStalled) })
+	timer := time.AfterFunc(cmp.Or(t.d.stall, defaultStall), func() { cancel(errStalled) })
 	defer timer.Stop()
 	if err := t.read(ctx, resp.Body, timer); err != nil {
-		return remoteRecord{}, err
+		return record{}, err
 	}
 	return t.finish()
 }
@@ -186,10 +186,10 @@ func (t *transfer) request(ctx context.Context) (*http.Request, error) {
 func (t *transfer) begin(ctx context.Context, resp *http.Response) error {
 	t.discard() // a server that knows no ranges, or whose file changed, sends it again
 	t.total, t.pieces = resp.ContentLength, 1
-	t.answer = remoteRecord{Name: headerFileName(resp.Header), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
+	t.answer = record{Name: headerFileName(resp.Header), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
 	t.since = strongValidator(resp.Header)
 	if t.total > 0 {
-		if err := t.d.store.CheckSpace(t.total); err != nil {
+		if err := t.d.Store.CheckSpace(t.total); err != nil {
 			return err
 		}
 	}
@@ -205,7 +205,7 @@ func (t *transfer) begin(ctx context.Context, resp *http.Response) error {
 		}
 	}
 	var err error
-	t.w, err = t.d.store.NewBlob(ctx)
+	t.w, err = t.d.Store.NewBlob(ctx)
 	return err
 }
 
@@ -237,7 +237,7 @@ func (t *transfer) read(ctx context.Context, body io.Reader, timer *time.Timer) 
 	item := cmp.Or(urlFileName(t.url), publicURL(t.url))
 	buf := make([]byte, 256<<10)
 	for {
-		timer.Reset(cmp.Or(t.d.stall, downloadStall))
+		timer.Reset(cmp.Or(t.d.stall, defaultStall))
 		n, err := body.Read(buf)
 		timer.Stop()
 		if n > 0 {
@@ -245,8 +245,8 @@ func (t *transfer) read(ctx context.Context, body io.Reader, timer *time.Timer) 
 				return err
 			}
 			t.pos += int64(n)
-			if t.d.progress != nil {
-				t.d.progress(item, t.pos, max(t.total, 0))
+			if t.d.Progress != nil {
+				t.d.Progress(item, t.pos, max(t.total, 0))
 			}
 		}
 		switch {
@@ -261,9 +261,9 @@ func (t *transfer) read(ctx context.Context, body io.Reader, timer *time.Timer) 
 }
 
 // finish verifies what came, and only then makes it a blob.
-func (t *transfer) finish() (remoteRecord, error) {
+func (t *transfer) finish() (record, error) {
 	if t.total >= 0 && t.pos != t.total {
-		return remoteRecord{}, &temporaryError{cause: io.ErrUnexpectedEOF}
+		return record{}, &temporaryError{cause: io.ErrUnexpectedEOF}
 	}
 	digest := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(t.sums[0].Sum(nil))}
 	for i, s := range t.want {
@@ -273,17 +273,17 @@ func (t *transfer) finish() (remoteRecord, error) {
 		}
 		if t.pieces > 1 { // the pieces may be of different files
 			t.startOver()
-			return remoteRecord{}, &temporaryError{cause: errChanged}
+			return record{}, &temporaryError{cause: errChanged}
 		}
 		next := "compare it with what its publisher says, and correct the checksum only if that agrees"
 		if s.from != "--checksum" {
 			next = "find out what changed, and run `sealrt build --lock` if that is right"
 		}
-		return remoteRecord{}, fmt.Errorf("its content has %s, and %s says %s: %s", got, s.from, s, next)
+		return record{}, fmt.Errorf("its content has %s, and %s says %s: %s", got, s.from, s, next)
 	}
 	t.answer.Digest, t.answer.Size = digest, t.pos
 	if err := t.w.Commit(digest, t.pos); err != nil {
-		return remoteRecord{}, err
+		return record{}, err
 	}
 	return t.answer, nil
 }

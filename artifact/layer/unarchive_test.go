@@ -1,4 +1,4 @@
-package builder
+package layer
 
 import (
 	"archive/tar"
@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,8 +22,6 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
-
-	"github.com/sealrt/sealrt/artifact/layer"
 )
 
 // tarOf makes an archive of headers; a regular file's content is its Linkname.
@@ -102,11 +101,11 @@ func onDisk(t testing.TB, data []byte) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return os.Open(name) }
 }
 
-// listed unarchives and describes every entry in a line.
+// listed reads an archive and describes every entry in a line.
 func listed(t testing.TB, open func() (io.ReadCloser, error)) ([]string, error) {
 	t.Helper()
 	dir := t.TempDir()
-	entries, is, done, err := unarchive(t.Context(), dir, open)
+	entries, is, done, err := FromArchive(t.Context(), dir, open)
 	defer func() {
 		if err := done(); err != nil {
 			t.Error(err)
@@ -131,7 +130,7 @@ func listed(t testing.TB, open func() (io.ReadCloser, error)) ([]string, error) 
 	return lines, nil
 }
 
-func described(t testing.TB, e layer.Entry) string {
+func described(t testing.TB, e Entry) string {
 	t.Helper()
 	line := fmt.Sprintf("%v %d:%d %s", e.Mode, e.UID, e.GID, e.Name)
 	if e.Linkname != "" {
@@ -155,7 +154,7 @@ func described(t testing.TB, e layer.Entry) string {
 	return line + ": " + string(content)
 }
 
-func TestUnarchiveReadsEveryCompressionByContent(t *testing.T) {
+func TestFromArchiveReadsEveryCompressionByContent(t *testing.T) {
 	big := strings.Repeat("0123456789abcdef", 10_000)
 	setuid := tarFile("bin/tool", "#!")
 	setuid.Mode, setuid.Uid, setuid.Gid = 0o4755, 7, 8
@@ -188,7 +187,7 @@ func TestUnarchiveReadsEveryCompressionByContent(t *testing.T) {
 }
 
 // The tar command writes what Go does not: bzip2, sparse files, its own formats.
-func TestUnarchiveReadsWhatTarWrites(t *testing.T) {
+func TestFromArchiveReadsWhatTarWrites(t *testing.T) {
 	if _, err := exec.LookPath("tar"); err != nil {
 		t.Skip("THERE IS NO tar COMMAND: its formats were not read; archives made in Go are, in other tests")
 	}
@@ -242,7 +241,7 @@ func TestUnarchiveReadsWhatTarWrites(t *testing.T) {
 const bzipArchive = "425a683931415926535992b3409300002e5b80ca804004758000087264de100a0820005434a3234d191a1933534fd504a24d0d3d4c9a01a0d1bde7c8" +
 	"33c408d25015a1720282c5a2f11ea213720e95309c8ce4e6302ebe024a8b817f49f8ee89f8bb9229c28484959a0498"
 
-func TestUnarchiveReadsBzip2(t *testing.T) {
+func TestFromArchiveReadsBzip2(t *testing.T) {
 	data, err := hex.DecodeString(bzipArchive)
 	if err != nil {
 		t.Fatal(err)
@@ -260,13 +259,13 @@ func TestUnarchiveReadsBzip2(t *testing.T) {
 }
 
 // Sparse files one after another, and between others, come back with their holes filled, in any order of reading.
-func TestUnarchiveReadsSparseFilesInTheMiddle(t *testing.T) {
-	raw, err := os.ReadFile("../artifact/layer/testdata/sparse.tar")
+func TestFromArchiveReadsSparseFilesInTheMiddle(t *testing.T) {
+	raw, err := os.ReadFile("testdata/sparse.tar")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{"alone": raw, "between": slotted(t, raw)} {
-		entries, is, done, err := unarchive(t.Context(), t.TempDir(), onDisk(t, data))
+		entries, is, done, err := FromArchive(t.Context(), t.TempDir(), onDisk(t, data))
 		if err != nil || !is {
 			t.Fatalf("%s: %v %v", name, is, err)
 		}
@@ -298,7 +297,7 @@ func slotted(t *testing.T, raw []byte) []byte {
 	return append(append(append([]byte{}, cut(before)...), cut(raw)...), after...)
 }
 
-func TestUnarchiveLeavesOtherFilesAlone(t *testing.T) {
+func TestFromArchiveLeavesOtherFilesAlone(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"nothing": {}, "text": []byte("hello"), "long text": bytes.Repeat([]byte("hello, world\n"), 1000), "zeros": make([]byte, 4096),
 		"gzip of text": compressed(t, "gzip", []byte("hello")), "xz of text": compressed(t, "xz", bytes.Repeat([]byte("hello"), 1000)),
@@ -307,14 +306,14 @@ func TestUnarchiveLeavesOtherFilesAlone(t *testing.T) {
 		"archive in gzip in gzip": compressed(t, "gzip", compressed(t, "gzip", tarOf(t, tarFile("a", "b")))),
 	} {
 		for kind, open := range map[string]func() (io.ReadCloser, error){"file": onDisk(t, data), "stream": stream(data)} {
-			if _, is, done, err := unarchive(t.Context(), t.TempDir(), open); is || err != nil || done() != nil {
+			if _, is, done, err := FromArchive(t.Context(), t.TempDir(), open); is || err != nil || done() != nil {
 				t.Errorf("%s, %s: %v %v", name, kind, is, err)
 			}
 		}
 	}
 }
 
-func TestUnarchiveLetsTheLaterEntryWin(t *testing.T) {
+func TestFromArchiveLetsTheLaterEntryWin(t *testing.T) {
 	for name, test := range map[string]struct {
 		headers []tar.Header
 		want    []string
@@ -341,7 +340,7 @@ func TestUnarchiveLetsTheLaterEntryWin(t *testing.T) {
 	}
 }
 
-func TestUnarchiveRefuses(t *testing.T) {
+func TestFromArchiveRefuses(t *testing.T) {
 	owned := tarFile("a", "b")
 	owned.Uid = -1
 	for name, test := range map[string]struct {
@@ -376,7 +375,7 @@ func TestUnarchiveRefuses(t *testing.T) {
 	}
 }
 
-func TestUnarchiveRefusesDamage(t *testing.T) {
+func TestFromArchiveRefusesDamage(t *testing.T) {
 	raw := tarOf(t, tarFile("a", strings.Repeat("some text. ", 5000)), tarFile("b", "2"))
 	for name, data := range map[string][]byte{
 		"cut off in a file":   raw[:20_000],
@@ -394,10 +393,10 @@ func TestUnarchiveRefusesDamage(t *testing.T) {
 	}
 }
 
-func TestUnarchiveReportsAFileThatChanges(t *testing.T) {
+func TestFromArchiveReportsAFileThatChanges(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "a.tar")
 	os.WriteFile(name, tarOf(t, tarFile("a", "1")), 0o644)
-	entries, _, done, err := unarchive(t.Context(), t.TempDir(), func() (io.ReadCloser, error) { return os.Open(name) })
+	entries, _, done, err := FromArchive(t.Context(), t.TempDir(), func() (io.ReadCloser, error) { return os.Open(name) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -410,37 +409,21 @@ func TestUnarchiveReportsAFileThatChanges(t *testing.T) {
 	}
 }
 
-// failingReader breaks after some bytes.
-type failingReader struct {
-	io.Reader
-	err error
-}
-
-func (f failingReader) Read(p []byte) (int, error) {
-	n, err := f.Reader.Read(p)
-	if err == io.EOF {
-		err = f.err
-	}
-	return n, err
-}
-
-func (f failingReader) Close() error { return nil }
-
-func TestUnarchiveReportsErrorsOfTheSource(t *testing.T) {
+func TestFromArchiveReportsErrorsOfTheSource(t *testing.T) {
 	broken := errors.New("broken disk")
 	raw := compressed(t, "gzip", tarOf(t, tarFile("a", "b")))
 	for _, n := range []int{0, 5, 30, len(raw) - 1} {
-		_, _, _, err := unarchive(t.Context(), t.TempDir(), func() (io.ReadCloser, error) {
-			return failingReader{bytes.NewReader(raw[:n]), broken}, nil
+		_, _, _, err := FromArchive(t.Context(), t.TempDir(), func() (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(bytes.NewReader(raw[:n]), failingReader{broken})), nil
 		})
 		if !errors.Is(err, broken) {
 			t.Errorf("after %d bytes: %v", n, err)
 		}
 	}
-	if _, _, _, err := unarchive(t.Context(), t.TempDir(), func() (io.ReadCloser, error) { return nil, fs.ErrNotExist }); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, _, err := FromArchive(t.Context(), t.TempDir(), func() (io.ReadCloser, error) { return nil, fs.ErrNotExist }); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
-	if _, _, _, err := unarchive(t.Context(), filepath.Join(t.TempDir(), "missing"), stream(raw)); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, _, err := FromArchive(t.Context(), filepath.Join(t.TempDir(), "missing"), stream(raw)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no place to spool: %v", err)
 	}
 }
@@ -462,7 +445,7 @@ func (e endless) Read(p []byte) (int, error) {
 
 func (endless) Close() error { return nil }
 
-func TestUnarchiveStopsWhenCancelled(t *testing.T) {
+func TestFromArchiveStopsWhenCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("enough")
 	total := 0
@@ -472,7 +455,7 @@ func TestUnarchiveStopsWhenCancelled(t *testing.T) {
 		}
 	}}
 	dir := t.TempDir()
-	_, _, _, err := unarchive(ctx, dir, func() (io.ReadCloser, error) { return r, nil })
+	_, _, _, err := FromArchive(ctx, dir, func() (io.ReadCloser, error) { return r, nil })
 	if !errors.Is(err, stop) {
 		t.Errorf("error %v", err)
 	}
@@ -481,20 +464,20 @@ func TestUnarchiveStopsWhenCancelled(t *testing.T) {
 	}
 }
 
-func FuzzUnarchive(f *testing.F) {
+func FuzzFromArchive(f *testing.F) {
 	f.Add(tarOf(f, tarDir("d"), tarFile("d/a", "1"), tarLink(tar.TypeLink, "b", "d/a"), tarLink(tar.TypeSymlink, "s", "b")))
 	f.Add(compressed(f, "gzip", tarOf(f, tarFile("../a", "1"))))
 	f.Add(compressed(f, "xz", tarOf(f, tarFile("a", "1"))))
 	f.Add(compressed(f, "zstd", tarOf(f, tarFile(".wh.a", "1"))))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		entries, _, done, err := unarchive(t.Context(), t.TempDir(), stream(data))
+		entries, _, done, err := FromArchive(t.Context(), t.TempDir(), stream(data))
 		if err != nil {
 			return
 		}
 		defer done()
 		seen := map[string]bool{}
 		for _, e := range entries {
-			if !fs.ValidPath(strings.ToValidUTF8(e.Name, "_")) || e.Name == "." || seen[e.Name] || isWhiteout(e.Name) {
+			if !fs.ValidPath(strings.ToValidUTF8(e.Name, "_")) || e.Name == "." || seen[e.Name] || strings.HasPrefix(path.Base(e.Name), whiteoutPrefix) {
 				t.Errorf("name %q", e.Name)
 			}
 			seen[e.Name] = true

@@ -1,4 +1,4 @@
-package builder
+package remote
 
 import (
 	"cmp"
@@ -12,6 +12,9 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 )
+
+// LockName is the name of the lock file of a Kubefile that is called Kubefile.
+const LockName = "Kubefile.lock"
 
 // LockKind says what an image is for in a build: the same reference may mean two things in two places.
 type LockKind uint8
@@ -80,7 +83,7 @@ func (p *lockedPlatform) images(k LockKind) map[string]lockedImage {
 }
 
 // fileName returns the name of the file for errors.
-func (l *Lock) fileName() string { return cmp.Or(l.name, lockName) }
+func (l *Lock) fileName() string { return cmp.Or(l.name, LockName) }
 
 // image returns the descriptor that ref is locked to.
 func (l *Lock) image(p v1.Platform, k LockKind, ref artifact.Reference) (v1.Descriptor, bool) {
@@ -106,8 +109,8 @@ func (l *Lock) recordImage(p v1.Platform, k LockKind, ref artifact.Reference, d 
 	return d
 }
 
-// remote returns what the content of u is locked to.
-func (l *Lock) remote(p v1.Platform, u *url.URL) (lockedFile, bool) {
+// file returns what the content of u is locked to.
+func (l *Lock) file(p v1.Platform, u *url.URL) (lockedFile, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	have := l.platforms[platformKey(p)]
@@ -118,8 +121,8 @@ func (l *Lock) remote(p v1.Platform, u *url.URL) (lockedFile, bool) {
 	return f, ok
 }
 
-// recordRemote locks u to f, whatever it was locked to: a checksum in the Kubefile says more than an old lock.
-func (l *Lock) recordRemote(p v1.Platform, u *url.URL, f lockedFile) {
+// recordFile locks u to f, whatever it was locked to: a checksum in the Kubefile says more than an old lock.
+func (l *Lock) recordFile(p v1.Platform, u *url.URL, f lockedFile) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.platform(p).Files[publicURL(u)] = f

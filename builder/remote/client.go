@@ -1,4 +1,4 @@
-package builder
+package remote
 
 import (
 	"cmp"
@@ -24,9 +24,9 @@ var (
 	errRedirectScheme   = errors.New("it is redirected to something else than http or https")
 )
 
-// newDownloadClient returns the client for remote files of ADD. It keeps no cookies, asks for no compression, and
+// NewClient returns the client for remote files of ADD. It keeps no cookies, asks for no compression, and
 // trusts the PEM certificates in caFile, unless that is "", beside the system's. proxy may be nil: no proxy.
-func newDownloadClient(caFile string, proxy func(*http.Request) (*url.URL, error)) (*http.Client, error) {
+func NewClient(caFile string, proxy func(*http.Request) (*url.URL, error)) (*http.Client, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
 		pool, err := x509.SystemCertPool()
@@ -69,9 +69,9 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// proxyOf returns the proxy that the usual variables ask for (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, or the same in lower
+// ProxyOf returns the proxy that the usual variables ask for (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, or the same in lower
 // case, which come first). lookUp returns the value of a variable, "" without one.
-func proxyOf(lookUp func(name string) string) func(*http.Request) (*url.URL, error) {
+func ProxyOf(lookUp func(name string) string) func(*http.Request) (*url.URL, error) {
 	config := httpproxy.Config{
 		HTTPProxy:  cmp.Or(lookUp("http_proxy"), lookUp("HTTP_PROXY")),
 		HTTPSProxy: cmp.Or(lookUp("https_proxy"), lookUp("HTTPS_PROXY")),

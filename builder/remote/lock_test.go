@@ -1,4 +1,4 @@
-package builder
+package remote
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func filledLock(t *testing.T) *Lock {
 	l.recordImage(arm, LockImage, ref(t, "registry.example.com:5000/team/app"), v1.Descriptor{MediaType: types.OCIImageIndex, Digest: sha("c"), Size: 1})
 	l.recordImage(amd64, LockBase, ref(t, "k3s:v1"), manifestDesc("b"))
 	l.recordImage(amd64, LockBase, ref(t, "alpine"), manifestDesc("a"))
-	l.recordRemote(amd64, parsedURL(t, "https://user:secret@Example.com/get?a=1&b=<2>#part"), lockedFile{Digest: lockedDigest(sha("d").String()), Size: 3, Name: "tool.sh"})
+	l.recordFile(amd64, parsedURL(t, "https://user:secret@Example.com/get?a=1&b=<2>#part"), lockedFile{Digest: lockedDigest(sha("d").String()), Size: 3, Name: "tool.sh"})
 	return l
 }
 
@@ -95,15 +95,15 @@ func TestLockFormatIsStableAndReadBack(t *testing.T) {
 	if _, ok := back.image(amd64, LockImage, ref(t, "k3s:v1")); ok {
 		t.Error("a base is found as an image")
 	}
-	if _, ok := back.image(v1.Platform{OS: "linux", Architecture: "arm64"}, LockBase, ref(t, "k3s:v1")); ok {
+	if _, ok := back.image(arm64, LockBase, ref(t, "k3s:v1")); ok {
 		t.Error("a base of another platform is found")
 	}
-	if f, ok := back.remote(amd64, parsedURL(t, "https://example.com/get?a=1&b=<2>")); !ok || f.Name != "tool.sh" {
+	if f, ok := back.file(amd64, parsedURL(t, "https://example.com/get?a=1&b=<2>")); !ok || f.Name != "tool.sh" {
 		t.Errorf("%v %v", f, ok)
 	}
 	// Sections that the file leaves out can be recorded in.
 	back.recordImage(amd64, LockImage, ref(t, "new"), manifestDesc("e"))
-	back.recordRemote(v1.Platform{OS: "linux", Architecture: "arm64"}, parsedURL(t, "http://x/y"), lockedFile{Digest: lockedDigest(sha("f").String())})
+	back.recordFile(arm64, parsedURL(t, "http://x/y"), lockedFile{Digest: lockedDigest(sha("f").String())})
 	if _, err := ParseLock("x.lock", strings.NewReader(string(back.Format()))); err != nil {
 		t.Error(err)
 	}
@@ -203,15 +203,10 @@ func twoPlatforms(t *testing.T, name, content string) (string, *artifact.Registr
 
 func pushTwoPlatforms(t *testing.T, client *artifact.Registry, to, content string) {
 	t.Helper()
-	o := options(t, "FROM scratch\nCOPY app /\nBASE none\n", map[string]string{"app": content})
-	o.Platforms = []v1.Platform{amd64, {OS: "linux", Architecture: "arm64"}}
-	o.Tags = []artifact.Reference{ref(t, to)}
-	if _, err := Build(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := artifact.Copy(t.Context(), client, ref(t, to), o.Store, ref(t, to), artifact.CopyOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	s := newStore(t)
+	push(t, s, put(t, s, types.OCIImageIndex, v1.IndexManifest{
+		SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{image(t, s, amd64, content), image(t, s, arm64, content)},
+	}), client, to)
 }
 
 func TestLockedBaseStaysWhenItsTagMoves(t *testing.T) {
@@ -224,12 +219,12 @@ func TestLockedBaseStaysWhenItsTagMoves(t *testing.T) {
 	if !first.MediaType.IsImage() {
 		t.Errorf("locked a %s, want the manifest of the platform", first.MediaType)
 	}
-	arm, err := l.Source(client, v1.Platform{OS: "linux", Architecture: "arm64"}, LockBase, false).Resolve(t.Context(), ref(t, name))
+	arm, err := l.Source(client, arm64, LockBase, false).Resolve(t.Context(), ref(t, name))
 	if err != nil || arm.Digest == first.Digest {
 		t.Errorf("for another platform: %v, %v", arm, err)
 	}
 	pushTwoPlatforms(t, client, name, "new")
-	read, err := ParseLock(lockName, strings.NewReader(string(l.Format())))
+	read, err := ParseLock(LockName, strings.NewReader(string(l.Format())))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +272,8 @@ func TestLockedBaseIsLookedForInTheStoreByDigest(t *testing.T) {
 func TestLockRecordsNoBaseOfAnotherPlatform(t *testing.T) {
 	address, client := newRegistry(t)
 	name := address + "/base:1"
-	pushImage(t, name, client, v1.Platform{OS: "linux", Architecture: "arm64"}, "x")
+	s := newStore(t)
+	push(t, s, image(t, s, arm64, "x"), client, name)
 	l := &Lock{}
 	if _, err := l.Source(client, amd64, LockBase, false).Resolve(t.Context(), ref(t, name)); err != nil {
 		t.Fatal(err)
