@@ -24,10 +24,18 @@ func (o treeOrigin) names(dir string) ([]string, error) {
 	return keys(n.children), nil
 }
 
-// lstat implements origin.
-func (o treeOrigin) lstat(name string) (fs.FileInfo, error) {
-	dir, base := path.Split(name)
-	return o.info(path.Join(o.tree.resolve(path.Clean(dir)), base))
+// members implements origin.
+func (o treeOrigin) members(dir string) ([]member, error) {
+	names, err := o.names(dir)
+	if err != nil {
+		return nil, err
+	}
+	in := o.tree.node(o.tree.resolve(dir)).children
+	all := make([]member, len(names))
+	for i, name := range names {
+		all[i] = member{FileInfo: treeInfo{in[name], name}}
+	}
+	return all, nil
 }
 
 // stat implements origin.
