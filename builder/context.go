@@ -242,8 +242,11 @@ func (c *contextDir) entry(name, as string, info fs.FileInfo) (layer.Entry, erro
 	case 0:
 		e.Size, e.Version = info.Size(), c.version(info)
 		e.Open = func() (io.ReadCloser, error) {
-			f, err := c.dir.Open(name)
-			return f, unreadable(name, err)
+			r, err := c.dir.Content(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("%s vanished since the build looked at it: build again once the context stays as it is", name)
+			}
+			return r, unreadable(name, err)
 		}
 	default:
 		return layer.Entry{}, fmt.Errorf("%s is no file, directory or link: name it in .kubefileignore", name)

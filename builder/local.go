@@ -82,7 +82,7 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 	s.Mounts = mounts
 	err = errors.Join(sandbox.Run(ctx, s), release())
 	if err != nil {
-		return nil, err
+		return nil, l.blameSpace(err)
 	}
 	changes := &Changes{Close: func() error { remove(); return nil }}
 	seen := sandbox.NewView()
@@ -97,6 +97,22 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		changes.Entries = append(changes.Entries, e)
 	}
 	return changes, nil
+}
+
+// roomLeft is what is free, in bytes, where a command did not fail for want of space.
+const roomLeft = 1 << 20
+
+// blameSpace adds to the failure of a command that the disk is full, which is what it writes to; what it left there is
+// still to be removed.
+func (l *local) blameSpace(err error) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) {
+		return whenFull(err)
+	}
+	if space := l.store.CheckSpace(roomLeft); space != nil {
+		return fmt.Errorf("%w, and the disk is full: %w", err, space)
+	}
+	return err
 }
 
 // lowers returns the directories of unpacked layers, top first.
