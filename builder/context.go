@@ -215,6 +215,10 @@ func (c *contextDir) missing(name string) error {
 			return fmt.Errorf("%s is excluded from the context by its ignore file", name)
 		}
 	}
+	if info, err := c.root.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		target, _ := c.root.Readlink(name)
+		return fmt.Errorf("%s is a link to %s, which is not in the context", name, target)
+	}
 	for dir := path.Dir(name); ; dir = path.Dir(dir) {
 		siblings, err := c.names(dir)
 		if err == nil {

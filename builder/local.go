@@ -90,8 +90,15 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		if err != nil {
 			return nil, err
 		}
+		full := filepath.Join(s.Upper, e.Name)
+		switch {
+		case isWhiteout(e.Name) && e.Mode != 0:
+			return nil, fmt.Errorf("%s: names that start with %s are reserved for what layers delete: rename it", e.Name, whiteoutPrefix)
+		case e.Mode.IsRegular() && e.Mode&0o111 != 0 && hasCapabilities(full):
+			fmt.Fprintf(c.Log, "sealrt: the capabilities of %s are left out, as layers of files hold none: set them where the program runs\n", e.Name)
+		}
 		e.UID, e.GID = seen.Owner(e.UID, e.GID)
-		if e.Mode, err = seen.Mode(filepath.Join(s.Upper, e.Name), e.Mode); err != nil {
+		if e.Mode, err = seen.Mode(full, e.Mode); err != nil {
 			return nil, err
 		}
 		changes.Entries = append(changes.Entries, e)

@@ -74,6 +74,9 @@ func (o treeOrigin) where() string { return o.name }
 // missing implements origin.
 func (o treeOrigin) missing(name string) error {
 	dir := path.Dir(name)
+	if n := o.tree.node(join(o.tree.resolve(dir), path.Base(name))); n != nil && n.Mode&fs.ModeSymlink != 0 {
+		return fmt.Errorf("%s is a link to %s, which is not in %s", name, n.Linkname, o.name)
+	}
 	names, _ := o.names(dir) // no directory, no suggestion
 	return fmt.Errorf("%s is not in %s%s", name, o.name, didYouMean(path.Base(name), names))
 }
