@@ -82,7 +82,7 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 	s.Mounts, s.Env = mounts, withSecrets(c.Env, c.Mounts)
 	err = errors.Join(sandbox.Run(ctx, s), release())
 	if err != nil {
-		return nil, err
+		return nil, l.blameSpace(err)
 	}
 	changes := &Changes{Close: func() error { remove(); return nil }}
 	seen := sandbox.NewView()
@@ -90,13 +90,36 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		if err != nil {
 			return nil, err
 		}
+		full := filepath.Join(s.Upper, e.Name)
+		switch {
+		case isWhiteout(e.Name) && e.Mode != 0:
+			return nil, fmt.Errorf("%s: names that start with %s are reserved for what layers delete: rename it", e.Name, whiteoutPrefix)
+		case e.Mode.IsRegular() && e.Mode&0o111 != 0 && hasCapabilities(full):
+			fmt.Fprintf(c.Log, "sealrt: the capabilities of %s are left out, as layers of files hold none: set them where the program runs\n", e.Name)
+		}
 		e.UID, e.GID = seen.Owner(e.UID, e.GID)
-		if e.Mode, err = seen.Mode(filepath.Join(s.Upper, e.Name), e.Mode); err != nil {
+		if e.Mode, err = seen.Mode(full, e.Mode); err != nil {
 			return nil, err
 		}
 		changes.Entries = append(changes.Entries, e)
 	}
 	return changes, nil
+}
+
+// roomLeft is what is free, in bytes, where a command did not fail for want of space.
+const roomLeft = 1 << 20
+
+// blameSpace adds to the failure of a command that the disk is full, which is what it writes to; what it left there is
+// still to be removed.
+func (l *local) blameSpace(err error) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) {
+		return whenFull(err)
+	}
+	if space := l.store.CheckSpace(roomLeft); space != nil {
+		return fmt.Errorf("%w, and the disk is full: %w", err, space)
+	}
+	return err
 }
 
 // lowers returns the directories of unpacked layers, top first.
