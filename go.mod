@@ -29,7 +29,7 @@ require (
 	golang.org/x/sync v0.24.0 // errgroup
 	golang.org/x/sys v0.49.0 // namespaces, mounts, locks
 	golang.org/x/term v0.47.0 // passwords without echo
-	google.golang.org/grpc v1.84.0 // tests: what a daemon hears over a connection
+	google.golang.org/grpc v1.84.0 // why a daemon does not answer; tests: what it hears over a connection
 	sigs.k8s.io/yaml v1.6.0 // Clusterfile and kubeconfig
 )
 

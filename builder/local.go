@@ -64,7 +64,7 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		}
 	}()
 	s := sandbox.Config{
-		Argv: c.Argv, Script: c.Script, Env: c.Env, Dir: c.Dir, User: c.User, Network: c.Network, AddHosts: c.AddHosts, CAFile: c.CAFile,
+		Argv: c.Argv, Script: c.Script, Env: withSecrets(c.Env, c.Mounts), Dir: c.Dir, User: c.User, Network: c.Network, AddHosts: c.AddHosts, CAFile: c.CAFile,
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Stdout: c.Log, Stderr: c.Log,
 	}
 	for _, d := range []string{s.Upper, s.Work} {
@@ -79,7 +79,7 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Mounts, s.Env = mounts, withSecrets(c.Env, c.Mounts)
+	s.Mounts = mounts
 	err = errors.Join(sandbox.Run(ctx, s), release())
 	if err != nil {
 		return nil, l.blameSpace(err)
@@ -159,6 +159,9 @@ func (l *local) mounts(ctx context.Context, mounts []Mount) (list []sandbox.Moun
 		case MountTmpfs:
 			sm.Tmpfs, sm.Size = true, m.Size
 		case MountSecret:
+			if m.Target == "" {
+				continue // a variable alone
+			}
 			sm.Content, sm.Mode, sm.UID, sm.GID = m.Secret, m.Mode, m.UID, m.GID
 		case MountBind:
 			sm.Source, sm.ReadOnly = m.Source, m.ReadOnly

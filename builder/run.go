@@ -156,6 +156,9 @@ func (s *runStep) command(ctx context.Context, w *work) (Command, error) {
 		return c, err
 	}
 	for _, m := range s.mounts {
+		if _, given := w.Secrets[m.ID]; m.Type == MountSecret && !given {
+			continue // or the plan would have failed
+		}
 		mount, err := m.lookUp(ctx, w)
 		if err != nil {
 			return c, fmt.Errorf("--mount=%s: %w", m.text, err)

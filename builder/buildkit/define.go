@@ -141,7 +141,7 @@ func (d *definer) prepare(ctx context.Context) error {
 // process returns root with what a process there begins with.
 func (d *definer) process(root llb.State) llb.State {
 	c := d.command
-	for _, kv := range sandbox.Environ(c.Env, c.HasShell, c.CAFile != "") {
+	for _, kv := range sandbox.Environ(c.Env, c.User, c.HasShell, c.CAFile != "") {
 		name, value, _ := strings.Cut(kv, "=")
 		root = root.AddEnv(name, value)
 	}
@@ -149,7 +149,7 @@ func (d *definer) process(root llb.State) llb.State {
 	if !c.HasShell {
 		dir = path.Join(sandbox.TreeDir, c.Dir)
 	}
-	root = root.Dir(dir)
+	root = root.Dir(dir).Hostname(sandbox.Hostname)
 	if c.User != "" {
 		root = root.User(c.User)
 	}

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/solver/pb"
 
+	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
 	"github.com/sealrt/sealrt/builder"
 	"github.com/sealrt/sealrt/builder/sandbox"
@@ -21,7 +23,7 @@ func newEngine(t *testing.T) (*Engine, builder.Command) {
 	t.Helper()
 	s := newStore(t)
 	ref := putImage(t, s, "tools:1", putLayer(t, s, layer.Zstd, file("bin/sh", "x")))
-	found, err := findTools(t.Context(), s, ref)
+	found, err := findTools(t.Context(), s, nil, ref)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,8 +80,8 @@ func TestTreesWithAShellAreTheRoot(t *testing.T) {
 	c.HasShell, c.Dir, c.User, c.Env = true, "/work", "me:us", []string{"A=b=c", "PATH=/x"}
 	c.AddHosts = []string{"a:10.0.0.1", "b=[2001:db8::1]"}
 	d, exec, output := define(t, e, c)
-	want := &pb.Meta{Args: []string{"tool", "-x"}, Env: []string{"HOME=/root", "PATH=/x", "A=b=c"}, Cwd: "/work", User: "me:us"}
-	if diff := cmp.Diff(want.Args, exec.Meta.Args); diff != "" || exec.Meta.Cwd != want.Cwd || exec.Meta.User != want.User {
+	want := &pb.Meta{Args: []string{"tool", "-x"}, Env: []string{"PATH=/x", "A=b=c"}, Cwd: "/work", User: "me:us", Hostname: "sealrt"}
+	if diff := cmp.Diff(want.Args, exec.Meta.Args); diff != "" || exec.Meta.Cwd != want.Cwd || exec.Meta.User != want.User || exec.Meta.Hostname != want.Hostname {
 		t.Errorf("process %v", exec.Meta)
 	}
 	if diff := cmp.Diff(want.Env, exec.Meta.Env); diff != "" {
@@ -93,6 +95,23 @@ func TestTreesWithAShellAreTheRoot(t *testing.T) {
 	}
 	if len(d.offer.blobs) != 3 {
 		t.Errorf("%d blobs are offered, want a layer, a config and a manifest", len(d.offer.blobs))
+	}
+}
+
+func TestToolsAreThoseOfTheStoreBeforeOthers(t *testing.T) {
+	store, registry := newStore(t), newStore(t)
+	ref := putImage(t, registry, "tools:1", putLayer(t, registry, layer.Zstd, file("bin/sh", "theirs")))
+	theirs, err := findTools(t.Context(), store, registry, ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := findTools(t.Context(), store, nil, ref); !errors.Is(err, artifact.ErrNotFound) {
+		t.Errorf("nowhere: %v", err)
+	}
+	putImage(t, store, "tools:1", putLayer(t, store, layer.Zstd, file("bin/sh", "ours")))
+	ours, err := findTools(t.Context(), store, registry, ref)
+	if err != nil || ours.digest == theirs.digest || ours.source != artifact.Source(store) {
+		t.Errorf("in both: %v, %v", ours, err)
 	}
 }
 

@@ -34,10 +34,10 @@ type Options struct {
 	Store *artifact.Store
 	// TLS is for daemons at a tcp address.
 	TLS TLS
-	// Tools names the image whose programs work on trees that have no shell. The zero value is none: such a command is
-	// an error then.
+	// Tools names the image whose programs work on trees that have no shell, in Store or else in ToolsFrom. The zero value
+	// is none: such a command is an error then.
 	Tools artifact.Reference
-	// ToolsFrom is where Tools is: a registry, an archive, a store. nil is Store.
+	// ToolsFrom is where Tools is unless it is in Store: a registry, an archive, a store. May be nil.
 	ToolsFrom artifact.Source
 	// Observe gets what the daemon says of the work, the log of commands included, for a display. It is called by one
 	// goroutine a command and must not keep it waiting. May be nil.
@@ -89,11 +89,7 @@ func open(ctx context.Context, address string, o Options) (_ *Engine, err error)
 		return nil, errors.New("it has no worker that runs commands: start it with --oci-worker=true or --containerd-worker=true")
 	}
 	if !o.Tools.IsZero() {
-		src := o.ToolsFrom
-		if src == nil {
-			src = o.Store
-		}
-		if e.tools, err = findTools(ctx, src, o.Tools); err != nil {
+		if e.tools, err = findTools(ctx, o.Store, o.ToolsFrom, o.Tools); err != nil {
 			return nil, err
 		}
 	}

@@ -15,7 +15,9 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/util/entitlements"
+	"github.com/moby/buildkit/util/grpcerrors"
 	digest "github.com/opencontainers/go-digest"
+	"google.golang.org/grpc/codes"
 
 	"github.com/sealrt/sealrt/builder"
 	"github.com/sealrt/sealrt/builder/sandbox"
@@ -123,6 +125,9 @@ func (e *Engine) explain(ctx context.Context, err error) error {
 	if text := err.Error(); strings.Contains(text, "network.host") && strings.Contains(text, "not allowed") {
 		return fmt.Errorf("BuildKit daemon at %s refuses the host's network: leave out --network=host, "+
 			"or start the daemon with --allow-insecure-entitlement network.host: %w", e.address, err)
+	}
+	if grpcerrors.Code(err) == codes.Unavailable {
+		return fmt.Errorf("BuildKit daemon at %s: %w: see that it is running, and build again: what was finished is kept", e.address, err)
 	}
 	return fmt.Errorf("BuildKit daemon at %s: %w", e.address, err)
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/pb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
@@ -46,6 +48,10 @@ func TestErrorsOfADaemonAreOurs(t *testing.T) {
 	cause := errors.New("granting entitlement network.host is not allowed by build daemon configuration")
 	if err := e.explain(t.Context(), cause); !errors.Is(err, cause) || !strings.Contains(err.Error(), "leave out --network=host") {
 		t.Errorf("network: %v", err)
+	}
+	cause = status.Error(codes.Unavailable, "error reading from server: EOF")
+	if err := e.explain(t.Context(), cause); !errors.Is(err, cause) || !strings.Contains(err.Error(), "see that it is running") {
+		t.Errorf("a daemon that died: %v", err)
 	}
 	cause = errors.New("no space left")
 	if err := e.explain(t.Context(), cause); err.Error() != "BuildKit daemon at unix:///b.sock: no space left" {

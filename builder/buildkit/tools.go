@@ -24,8 +24,13 @@ type tools struct {
 }
 
 // findTools looks the image up, so that it is the same for all commands of the engine.
-func findTools(ctx context.Context, src artifact.Source, ref artifact.Reference) (*tools, error) {
+func findTools(ctx context.Context, store *artifact.Store, from artifact.Source, ref artifact.Reference) (*tools, error) {
+	var src artifact.Source = store
 	d, err := src.Resolve(ctx, ref)
+	if errors.Is(err, artifact.ErrNotFound) && from != nil {
+		src = from
+		d, err = src.Resolve(ctx, ref)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("tools image: %w", err)
 	}

@@ -10,6 +10,15 @@ import (
 // ScriptFile is where Config.Script appears, in both kinds of root and with any engine.
 const ScriptFile = "/dev/sealrt-script"
 
+// The users that the build sandbox knows (passwd(5), group(5)).
+const (
+	passwd = "root:x:0:0:root:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+	group  = "root:x:0:\nnogroup:x:65534:\n"
+)
+
+// noHome is the home of users whom passwd does not list (github.com/moby/sys/user, GetExecUser).
+const noHome = "/"
+
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // installerEnv makes well-known installers write into the tree rather than onto what they take for the machine.
@@ -19,15 +28,18 @@ func installerEnv() []string {
 		"INSTALL_K3S_SKIP_ENABLE=true",
 		"INSTALL_K3S_SKIP_START=true",
 		"INSTALL_K3S_SYSTEMD_DIR=" + TreeDir + "/etc",
+		"INSTALL_K3S_SKIP_SELINUX_RPM=true", // or it asks the package manager for one
 		"INSTALL_K3S_SELINUX_WARN=true",
 	}
 }
 
 // environ returns the environment of a command: defaults, then what the caller gave. inTree says that the tree is
-// the root file system, home is the home of the user.
+// the root file system, home is the home of the user; "" leaves HOME out.
 func environ(given []string, home string, inTree, haveCA bool) []string {
 	env := variables{}
-	env.set("HOME", home)
+	if home != "" {
+		env.set("HOME", home)
+	}
 	if !inTree {
 		for _, kv := range installerEnv() {
 			env.setPair(kv)

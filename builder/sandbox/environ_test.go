@@ -15,6 +15,7 @@ func TestEnvironOfTheBuildSandbox(t *testing.T) {
 		"INSTALL_K3S_SKIP_ENABLE=true",
 		"INSTALL_K3S_SKIP_START=false",
 		"INSTALL_K3S_SYSTEMD_DIR=/rootfs/etc",
+		"INSTALL_K3S_SKIP_SELINUX_RPM=true",
 		"INSTALL_K3S_SELINUX_WARN=true",
 		"SSL_CERT_FILE=/dev/sealrt-ca.pem",
 		"CURL_CA_BUNDLE=/dev/sealrt-ca.pem",
@@ -34,6 +35,22 @@ func TestEnvironOfATreeWithAShellHasNothingOfTheBuilder(t *testing.T) {
 	got = environ(nil, "/root", true, false)
 	if diff := cmp.Diff([]string{"HOME=/root", "PATH=" + systemPath}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestHomeWhereverACommandRuns(t *testing.T) {
+	for user, want := range map[string]string{
+		"": "HOME=/tmp", "root": "HOME=/tmp", "0:5": "HOME=/tmp", "nobody": "HOME=/nonexistent", "65534:0": "HOME=/nonexistent", "5": "HOME=/",
+	} {
+		if got := Environ(nil, user, false, false); got[0] != want {
+			t.Errorf("user %q in the build sandbox: %q, want %s", user, got, want)
+		}
+		if diff := cmp.Diff([]string{"PATH=" + systemPath}, Environ(nil, user, true, false)); diff != "" {
+			t.Errorf("user %q in a tree: %s", user, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"PATH=" + systemPath, "HOME=/mine"}, Environ([]string{"HOME=/mine"}, "", true, false)); diff != "" {
+		t.Errorf("a HOME that was given: %s", diff)
 	}
 }
 

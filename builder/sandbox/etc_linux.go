@@ -17,11 +17,6 @@ func etcNames() []string {
 	}
 }
 
-const (
-	passwd = "root:x:0:0:root:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-	group  = "root:x:0:\nnogroup:x:65534:\n"
-)
-
 // writeEtc makes /etc of the build sandbox.
 func writeEtc(root, hostLines string) error {
 	etc := filepath.Join(root, "etc")

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -60,10 +61,10 @@ func enter() int {
 
 // prepare does everything between the clone and the exec.
 func prepare(req request) (env []string, who identity, err error) {
-	if err := syscall.Setgroups(nil); err != nil && !req.Unprivileged { // a user namespace with one id keeps them
+	if err := syscall.Setgroups([]int{0}); err != nil && !req.Unprivileged { // a user namespace with one id keeps them
 		return nil, who, fmt.Errorf("sandbox: leave the caller's groups: %w", err)
 	}
-	if err := unix.Sethostname([]byte("sealrt")); err != nil {
+	if err := unix.Sethostname([]byte(Hostname)); err != nil {
 		return nil, who, fmt.Errorf("sandbox: set the host name: %w", err)
 	}
 	if req.Isolated {
@@ -75,14 +76,10 @@ func prepare(req request) (env []string, who identity, err error) {
 	if err != nil {
 		return nil, who, fmt.Errorf("sandbox: %w", err)
 	}
-	home := "/tmp"
-	if inTree {
-		home = "/root"
-	}
-	if who, err = lookUpUser(req.User, "/etc", home); err != nil {
+	if who, err = lookUpUser(req.User, "/etc"); err != nil {
 		return nil, who, told{err}
 	}
-	if err := mapped(who.UID, append(who.Groups, who.GID)...); err != nil {
+	if who, err = who.mapped(); err != nil {
 		return nil, who, told{fmt.Errorf("USER %s: %w", req.User, err)}
 	}
 	if err := os.Chdir(workingDir(req.Dir, inTree)); err != nil {
@@ -150,10 +147,12 @@ func supervise(args []string) int {
 	}
 }
 
-// credential returns what makes a process one of who; nil when this process is already. Pipes of the caller become the
-// user's, so that it can open /dev/stdout.
+// credential returns what makes a process one of who; nil when this process is already. The group of the user is among
+// the others too, as container runtimes have it, so that no permission that is denied to the group is got around. Pipes
+// of the caller become the user's, so that it can open /dev/stdout.
 func (who identity) credential() *syscall.Credential {
-	if who.UID == 0 && who.GID == 0 && len(who.Groups) == 0 {
+	others := slices.DeleteFunc(slices.Clone(who.Groups), func(gid int) bool { return gid == who.GID })
+	if who.UID == 0 && who.GID == 0 && len(others) == 0 {
 		return nil
 	}
 	for _, f := range []*os.File{os.Stdout, os.Stderr} {
@@ -161,8 +160,8 @@ func (who identity) credential() *syscall.Credential {
 			_ = f.Chown(who.UID, who.GID) // writing to it works all the same
 		}
 	}
-	c := &syscall.Credential{Uid: uint32(who.UID), Gid: uint32(who.GID)}
-	for _, g := range who.Groups {
+	c := &syscall.Credential{Uid: uint32(who.UID), Gid: uint32(who.GID), Groups: []uint32{uint32(who.GID)}}
+	for _, g := range others {
 		c.Groups = append(c.Groups, uint32(g))
 	}
 	return c

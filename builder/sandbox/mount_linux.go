@@ -134,12 +134,13 @@ func bind(source, target string) error {
 	return nil
 }
 
-// bindReadOnly mounts source with everything below it at target, read-only.
+// bindReadOnly mounts source with everything below it at target, read-only. Neither devices nor set-user-id programs work
+// there, whatever is mounted below it on the machine.
 func bindReadOnly(source, target string) error {
 	if err := unix.Mount(source, target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("bind %s: %w", source, err)
 	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID}
 	if err := unix.MountSetattr(unix.AT_FDCWD, target, unix.AT_RECURSIVE, &attr); err != nil {
 		return fmt.Errorf("make %s read-only (Linux 5.12 or newer): %w", source, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -82,23 +83,32 @@ func ownMap(file string) (idMap, error) {
 	return m, nil
 }
 
+// mapped returns who without the supplementary groups that this namespace does not know, or an error when it does not
+// know the user or the user's group.
+func (who identity) mapped() (identity, error) {
+	if err := mapped(who.UID, who.GID); err != nil {
+		return who, err
+	}
+	groups, err := ownMap("/proc/self/gid_map")
+	who.Groups = slices.DeleteFunc(who.Groups, func(gid int) bool { return !groups.has(gid) })
+	return who, err
+}
+
 // mapped returns nil when a process of this namespace may have these ids.
-func mapped(uid int, gids ...int) error {
+func mapped(uid, gid int) error {
 	uids, err := ownMap("/proc/self/uid_map")
 	if err != nil {
 		return err
 	}
-	groups, err := ownMap("/proc/self/gid_map")
+	gids, err := ownMap("/proc/self/gid_map")
 	if err != nil {
 		return err
 	}
 	if !uids.has(uid) {
 		return fmt.Errorf("user %d does not exist in the sandbox of this user: %s", uid, moreIDs)
 	}
-	for _, gid := range gids {
-		if !groups.has(gid) {
-			return fmt.Errorf("group %d does not exist in the sandbox of this user: %s", gid, moreIDs)
-		}
+	if !gids.has(gid) {
+		return fmt.Errorf("group %d does not exist in the sandbox of this user: %s", gid, moreIDs)
 	}
 	return nil
 }

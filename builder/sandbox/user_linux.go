@@ -20,14 +20,13 @@ type identity struct {
 
 // lookUpUser finds the user that USER names in the passwd and group of etc, the way container runtimes do
 // (github.com/moby/sys/user, GetExecUser): a name or number with an optional group; a number need not be listed, and
-// then has group 0; the user's other groups count only when no group is named. fallback is the home of root when
-// it is not listed.
-func lookUpUser(spec, etc, fallback string) (identity, error) {
+// then has group 0 and the home noHome; the user's other groups count only when no group is named.
+func lookUpUser(spec, etc string) (identity, error) {
 	name, groupName, haveGroup := strings.Cut(spec, ":")
 	if name == "" {
 		name = "0"
 	}
-	who := identity{Home: fallback}
+	who := identity{Home: noHome}
 	found, err := listed(etc+"/passwd", name)
 	if err != nil {
 		return who, err
@@ -48,9 +47,6 @@ func lookUpUser(spec, etc, fallback string) (identity, error) {
 		}
 	} else if who.UID, err = number(name); err != nil {
 		return who, fmt.Errorf("USER %s: no user %q in /etc/passwd: add the user first, or give a number", spec, name)
-	}
-	if found == nil && who.UID != 0 {
-		who.Home = "/"
 	}
 	if haveGroup && groupName != "" {
 		who.GID, err = lookUpGroup(etc, groupName)

@@ -46,7 +46,7 @@ func TestLookUpUser(t *testing.T) {
 		{"nan", identity{}, "not an id"},
 	}
 	for _, tt := range tests {
-		got, err := lookUpUser(tt.spec, etc, "/fallback")
+		got, err := lookUpUser(tt.spec, etc)
 		if tt.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%q: error %v, want %q", tt.spec, err, tt.err)
@@ -60,8 +60,8 @@ func TestLookUpUser(t *testing.T) {
 			t.Errorf("%q: %s", tt.spec, diff)
 		}
 	}
-	got, err := lookUpUser("", t.TempDir(), "/fallback")
-	if diff := cmp.Diff(identity{Home: "/fallback"}, got); diff != "" || err != nil {
+	got, err := lookUpUser("", t.TempDir())
+	if diff := cmp.Diff(identity{Home: "/"}, got); diff != "" || err != nil {
 		t.Errorf("without passwd: %v %s", err, diff)
 	}
 }
@@ -83,9 +83,26 @@ func TestRunAsAnotherUser(t *testing.T) {
 		return
 	}
 	none := "0000000000000000\n"
-	want := "/srv/app\nUid: 1000 1000 1000 1000\nGid: 1001 1001 1001 1001\nGroups: 10\nCapInh: " + none + "CapPrm: " + none + "CapEff: " + none + "CapAmb: " + none
+	want := "/srv/app\nUid: 1000 1000 1000 1000\nGid: 1001 1001 1001 1001\nGroups: 10 1001\nCapInh: " + none + "CapPrm: " + none + "CapEff: " + none + "CapAmb: " + none
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Error(err, diff)
+	}
+}
+
+func TestRootKeepsOnlyTheGroupsThatThisUserHas(t *testing.T) {
+	tree := shellTree(t)
+	for name, content := range map[string]string{"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:root\nwheel:x:10:root\n"} {
+		if err := os.WriteFile(filepath.Join(tree, "etc", name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := "Groups: 0 10\n"
+	if os.Geteuid() != 0 && len(ids("/etc/subgid", os.Getegid())) == 1 {
+		want = "" // the caller's, of which the sandbox knows none
+	}
+	got := runScript(t, newConfig(t, `while read name rest; do case $name in Groups:) echo $name $rest;; esac; done </proc/self/status`, tree))
+	if want != "" && got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

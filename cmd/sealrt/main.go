@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"syscall"
+
+	"github.com/moby/buildkit/util/bklog"
 
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
@@ -28,6 +32,7 @@ func sealrt() int {
 		return code
 	}
 	limitMemory()
+	silenceLibraries()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
@@ -46,6 +51,13 @@ func limitMemory() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memory + memoryPerCore*int64(runtime.GOMAXPROCS(0)))
 	}
+}
+
+// silenceLibraries keeps libraries from writing to stderr by themselves, amid
+// a display or JSON. What matters of it comes back as an error.
+func silenceLibraries() {
+	log.SetOutput(io.Discard)
+	bklog.L.Logger.SetOutput(io.Discard) // the standard logger of BuildKit's and Podman's packages
 }
 
 // execute runs one command line and returns its exit code.

@@ -21,6 +21,7 @@ import (
 	"github.com/sealrt/sealrt/builder"
 	"github.com/sealrt/sealrt/builder/buildkit"
 	"github.com/sealrt/sealrt/builder/sandbox"
+	"github.com/sealrt/sealrt/e2e/buildkit/buildkitd"
 )
 
 // bed is a daemon, an engine that uses it, and trees to work on.
@@ -36,7 +37,7 @@ const noiseSize = 4 << 20
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "buildkitd.sock")
-	startDaemon(t, "unix://"+socket, "--oci-worker-snapshotter=overlayfs")
+	buildkitd.Start(t, "unix://"+socket, "--oci-worker-snapshotter=overlayfs")
 	b := &bed{meter: startMeter(t, socket)}
 	b.trees(t)
 	tools := newTree(t, b.plain.store, shell(t)).tag(t, "tools:1")
@@ -91,15 +92,15 @@ func (b *bed) said(t *testing.T, c builder.Command) string {
 // TestDaemonElsewhere has a daemon as a build farm runs it: at a TCP address that wants certificates. It keeps trees in
 // plain directories, so that it compares them file by file, and allows commands its own network.
 func TestDaemonElsewhere(t *testing.T) {
-	certs := newCertificates(t)
-	address := freeAddress(t)
-	startDaemon(t, "tcp://"+address, "--oci-worker-snapshotter=native", "--allow-insecure-entitlement", "network.host",
+	certs := buildkitd.NewCertificates(t)
+	address := buildkitd.FreeAddress(t)
+	buildkitd.Start(t, "tcp://"+address, "--oci-worker-snapshotter=native", "--allow-insecure-entitlement", "network.host",
 		"--tlscacert", filepath.Join(certs, "ca.pem"), "--tlscert", filepath.Join(certs, "cert.pem"), "--tlskey", filepath.Join(certs, "key.pem"))
 	b := &bed{}
 	b.trees(t)
 	tools := newTree(t, newStore(t), shell(t)) // elsewhere, too
 	o := buildkit.Options{Store: b.plain.store, ToolsFrom: tools.store, Tools: tools.tag(t, "tools:1"), TLS: buildkit.TLS{Dir: certs}}
-	for name, bad := range map[string]buildkit.TLS{"clear": {}, "unknown to it": {CA: filepath.Join(certs, "ca.pem")}, "unknown to us": {CA: filepath.Join(newCertificates(t), "ca.pem")}} {
+	for name, bad := range map[string]buildkit.TLS{"clear": {}, "unknown to it": {CA: filepath.Join(certs, "ca.pem")}, "unknown to us": {CA: filepath.Join(buildkitd.NewCertificates(t), "ca.pem")}} {
 		wrong := o
 		wrong.TLS = bad
 		if e, err := buildkit.Open(t.Context(), "tcp://"+address, wrong); err == nil {
@@ -287,9 +288,9 @@ func (b *bed) testMountPointsLeaveNoTrace(t *testing.T) {
 }
 
 func (b *bed) testProcess(t *testing.T) {
-	c := b.shell.command(true, "pwd; echo $HOME $PATH $A; id -u; id -g; test -z \"$SSL_CERT_FILE\"; grep -q '10.1.2.3.*some.host' /etc/hosts; grep -c 2001:db8::1 /etc/hosts")
+	c := b.shell.command(true, "pwd; hostname; echo $HOME $PATH $A; id -u; id -g; test -z \"$SSL_CERT_FILE\"; grep -q '10.1.2.3.*some.host' /etc/hosts; grep -c 2001:db8::1 /etc/hosts")
 	c.Dir, c.User, c.Env, c.AddHosts = "/data/dir", "3:4", []string{"A=b c"}, []string{"some.host:10.1.2.3", "six=[2001:db8::1]"}
-	want := "/data/dir\n/root /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin b c\n3\n4\n1\n"
+	want := "/data/dir\nsealrt\n/ /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin b c\n3\n4\n1\n"
 	if got := b.said(t, c); got != want {
 		t.Errorf("in the tree: %q, want %q", got, want)
 	}

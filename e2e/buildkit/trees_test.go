@@ -32,7 +32,7 @@ import (
 var machine = v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 
 // applets are the commands of busybox that tests use.
-var applets = []string{"sh", "cat", "chmod", "chown", "cp", "echo", "env", "false", "head", "id", "kill", "ln", "ls", "mkdir", "mount",
+var applets = []string{"sh", "cat", "chmod", "chown", "cp", "echo", "env", "false", "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mount",
 	"mv", "pwd", "rm", "rmdir", "sleep", "stat", "test", "touch", "true", "grep", "wc", "df"}
 
 func newStore(t *testing.T) *artifact.Store {

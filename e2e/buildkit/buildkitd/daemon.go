@@ -1,12 +1,10 @@
 //go:build e2e
 
-package buildkit
+// Package buildkitd runs BuildKit daemons for tests: built from BuildKit's Go module, with runc from Debian.
+package buildkitd
 
 import (
 	"bytes"
-	"errors"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +26,11 @@ func program(t *testing.T) string {
 	if _, err := exec.LookPath("runc"); err != nil {
 		t.Fatal("runc is missing: apt-get install -y runc")
 	}
-	cmd := exec.Command("./parts.sh")
+	module, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatalf("go env: %v", err)
+	}
+	cmd := exec.Command(filepath.Join(filepath.Dir(string(module)), "e2e", "buildkit", "parts.sh"))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -37,8 +39,25 @@ func program(t *testing.T) string {
 	return filepath.Join(strings.TrimSpace(string(out)), "buildkitd")
 }
 
-// startDaemon runs buildkitd with a state of its own until the test ends, and returns when it says that it listens.
-func startDaemon(t *testing.T, address string, args ...string) {
+// Daemon is a buildkitd under way.
+type Daemon struct {
+	said    *watcher
+	process *os.Process
+	gone    chan struct{} // closed when it has ended
+}
+
+// Said returns what the daemon printed so far.
+func (d *Daemon) Said() string { return d.said.text() }
+
+// Kill ends the daemon at once, with no chance to tidy up, and waits until it is gone. The containers of commands that
+// were under way may go on.
+func (d *Daemon) Kill() {
+	_ = d.process.Kill() // gone is as good
+	<-d.gone
+}
+
+// Start runs buildkitd with a state of its own until the test ends, and returns when it says that it listens at address.
+func Start(t *testing.T, address string, args ...string) *Daemon {
 	t.Helper()
 	dir := t.TempDir()
 	// Mounts are made and undone under the real path only.
@@ -53,37 +72,39 @@ func startDaemon(t *testing.T, address string, args ...string) {
 	said := &watcher{word: "running server on", seen: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // a test that is killed leaves no daemon
-	started, ended := make(chan error), make(chan error, 1)
+	d := &Daemon{said: said, gone: make(chan struct{})}
+	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the signal comes when this thread ends
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			ended <- cmd.Wait()
+			_ = cmd.Wait() // a daemon that ends too early is seen by what it said
+			close(d.gone)
 		}
 	}()
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
+	d.process = cmd.Process
 	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
+		_ = d.process.Signal(syscall.SIGTERM) // gone is as good
 		select {
-		case <-ended:
+		case <-d.gone:
 		case <-time.After(30 * time.Second):
-			cmd.Process.Kill()
-			<-ended
+			d.Kill()
 		}
 		unmount(t, dir)
 	})
 	select {
 	case <-said.seen:
-	case err := <-ended:
-		ended <- err
-		t.Fatalf("buildkitd ended: %v\n%s", err, said.text())
+	case <-d.gone:
+		t.Fatalf("buildkitd ended:\n%s", d.Said())
 	case <-time.After(time.Minute):
-		t.Fatalf("buildkitd does not start:\n%s", said.text())
+		t.Fatalf("buildkitd does not start:\n%s", d.Said())
 	}
+	return d
 }
 
 // watcher keeps what a process says and tells when a word is in it.
@@ -133,73 +154,4 @@ func unmount(t *testing.T, dir string) {
 			t.Errorf("unmount %s: %v", point, err)
 		}
 	}
-}
-
-// meter passes connections on to a unix socket and counts their bytes.
-type meter struct {
-	socket         string
-	sent, received atomic.Int64 // to the daemon, from the daemon
-}
-
-func startMeter(t *testing.T, to string) *meter {
-	t.Helper()
-	m := &meter{socket: filepath.Join(t.TempDir(), "meter.sock")}
-	l, err := net.Listen("unix", m.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			near, err := l.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err != nil {
-				continue
-			}
-			far, err := net.Dial("unix", to)
-			if err != nil {
-				near.Close()
-				continue
-			}
-			go pass(far, near, &m.sent)
-			go pass(near, far, &m.received)
-		}
-	}()
-	return m
-}
-
-func pass(to, from net.Conn, n *atomic.Int64) {
-	defer to.Close()
-	defer from.Close()
-	io.Copy(counter{to, n}, from)
-}
-
-type counter struct {
-	io.Writer
-	n *atomic.Int64
-}
-
-func (c counter) Write(p []byte) (int, error) {
-	n, err := c.Writer.Write(p)
-	c.n.Add(int64(n))
-	return n, err
-}
-
-// processes returns the ids of processes whose command line contains text.
-func processes(t *testing.T, text string) []string {
-	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ids []string
-	for _, f := range files {
-		data, _ := os.ReadFile(f)
-		if strings.Contains(strings.ReplaceAll(string(data), "\x00", " "), text) {
-			ids = append(ids, filepath.Base(filepath.Dir(f)))
-		}
-	}
-	return ids
 }

@@ -1,6 +1,6 @@
 //go:build e2e
 
-package buildkit
+package buildkitd
 
 import (
 	"crypto/ecdsa"
@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// newCertificates makes a directory with ca.pem, cert.pem and key.pem, which serve for both ends.
-func newCertificates(t *testing.T) string {
+// NewCertificates makes a directory with ca.pem, cert.pem and key.pem, which serve for both ends.
+func NewCertificates(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -49,8 +49,8 @@ func newCertificates(t *testing.T) string {
 	return dir
 }
 
-// freeAddress returns an address of this machine that nobody listens at.
-func freeAddress(t *testing.T) string {
+// FreeAddress returns an address of this machine that nobody listens at.
+func FreeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
