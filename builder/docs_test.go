@@ -290,14 +290,14 @@ func tunnel(to string) http.Handler {
 			return
 		}
 		defer there.Close()
-		w.WriteHeader(http.StatusOK)
-		here, _, err := http.NewResponseController(w).Hijack()
+		here, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
 		defer here.Close()
+		io.WriteString(here, "HTTP/1.1 200 OK\r\n\r\n")
 		go func() {
-			io.Copy(there, here)
+			io.Copy(there, buffered) // the connection, and what was read of it already
 			there.(*net.TCPConn).CloseWrite()
 		}()
 		io.Copy(here, there)
