@@ -46,6 +46,9 @@ func (p *planner) add(i *kubefile.Add) (step, error) {
 	}
 	for _, word := range words {
 		if remote.IsAddress(word) {
+			if err := remote.CheckAddress(word); err != nil {
+				return nil, err
+			}
 			s.sources = append(s.sources, addSource{url: word})
 			continue
 		}

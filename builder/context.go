@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -29,10 +28,6 @@ type contextDir struct {
 	ignore *patternmatcher.PatternMatcher
 	store  string // name of the store's directory, if it lies in the context
 	opened time.Time
-
-	mu   sync.Mutex // guards the directory that was looked at last
-	last string
-	sub  *os.Root // nil: none
 }
 
 // openContext opens the directory; the caller closes it. The store, whose directory is given unless it is "", is no
@@ -82,33 +77,7 @@ func nameWithin(root *os.Root, dir string) (string, error) {
 }
 
 // Close gives up the directory.
-func (c *contextDir) Close() error {
-	err := errors.Join(c.root.Close(), c.dir.Close())
-	if c.sub != nil {
-		err = errors.Join(err, c.sub.Close())
-	}
-	return err
-}
-
-// in calls fn with the directory dir. The one that was asked for last stays open: a tree is walked directory by directory.
-func (c *contextDir) in(dir string, fn func(*os.Root) error) error {
-	if dir == "." {
-		return fn(c.root)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.sub == nil || c.last != dir {
-		sub, err := c.root.OpenRoot(dir)
-		if err != nil {
-			return err
-		}
-		if c.sub != nil {
-			c.sub.Close()
-		}
-		c.sub, c.last = sub, dir
-	}
-	return fn(c.sub)
-}
+func (c *contextDir) Close() error { return errors.Join(c.root.Close(), c.dir.Close()) }
 
 // readIgnore reads .kubefileignore, or else .dockerignore, or else nothing.
 func readIgnore(root *os.Root) (*patternmatcher.PatternMatcher, error) {
@@ -142,7 +111,7 @@ func (c *contextDir) ignored(name string) (bool, error) {
 	if c.foreign(name) {
 		return true, nil
 	}
-	return c.ignore.MatchesOrParentMatches(name)
+	return matches(c.ignore, name)
 }
 
 // foreign says whether name is never part of the context, whatever the ignore file says.
@@ -152,16 +121,6 @@ func (c *contextDir) foreign(name string) bool {
 
 // hidesAll implements origin.
 func (c *contextDir) hidesAll() bool { return !c.ignore.Exclusions() }
-
-// lstat implements origin. A path that leaves the context by way of a link is an error that says so.
-func (c *contextDir) lstat(name string) (fs.FileInfo, error) {
-	var info fs.FileInfo
-	err := c.in(path.Dir(name), func(r *os.Root) (err error) {
-		info, err = r.Lstat(path.Base(name))
-		return err
-	})
-	return info, unreadable(name, err)
-}
 
 // stat implements origin: it follows links within the context.
 func (c *contextDir) stat(name string) (fs.FileInfo, error) {
@@ -193,20 +152,52 @@ func (c *contextDir) names(dir string) ([]string, error) {
 	defer f.Close()
 	all, err := f.Readdirnames(-1)
 	if err != nil {
-		return nil, err
+		return nil, unreadable(dir, err)
 	}
 	slices.Sort(all)
 	var seen []string
 	for _, name := range all {
-		hidden, err := c.ignored(path.Join(dir, name))
+		hidden, err := c.ignored(join(dir, name))
 		if err != nil {
 			return nil, err
 		}
-		if !hidden || !c.hidesAll() && !c.foreign(path.Join(dir, name)) {
+		if c.visible(join(dir, name), hidden) {
 			seen = append(seen, name)
 		}
 	}
 	return seen, nil
+}
+
+// members implements origin. Directories are listed with one system call for each member (fstatat(2)), whatever their
+// depth. What vanishes meanwhile was not there.
+func (c *contextDir) members(dir string) ([]member, error) {
+	f, err := c.dir.Open(dir)
+	if err != nil {
+		return nil, unreadable(dir, err)
+	}
+	defer f.Close()
+	all, err := f.Readdir(-1)
+	if err != nil {
+		return nil, unreadable(dir, err)
+	}
+	seen := make([]member, 0, len(all))
+	for _, info := range all {
+		name := join(dir, info.Name())
+		hidden, err := c.ignored(name)
+		if err != nil {
+			return nil, err
+		}
+		if c.visible(name, hidden) {
+			seen = append(seen, member{info, hidden})
+		}
+	}
+	slices.SortFunc(seen, func(a, b member) int { return strings.Compare(a.Name(), b.Name()) })
+	return seen, nil
+}
+
+// visible says whether there may be something to copy at or below a name.
+func (c *contextDir) visible(name string, hidden bool) bool {
+	return !hidden || !c.hidesAll() && !c.foreign(name)
 }
 
 // where implements origin.
@@ -218,9 +209,13 @@ func (c *contextDir) missing(name string) error {
 		return fmt.Errorf("%s is never part of the context", name)
 	}
 	if hidden, err := c.ignored(name); err == nil && hidden {
-		if _, err := c.lstat(name); err == nil {
+		if _, err := c.root.Lstat(name); err == nil {
 			return fmt.Errorf("%s is excluded from the context by its ignore file", name)
 		}
+	}
+	if info, err := c.root.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		target, _ := c.root.Readlink(name)
+		return fmt.Errorf("%s is a link to %s, which is not in the context", name, target)
 	}
 	for dir := path.Dir(name); ; dir = path.Dir(dir) {
 		siblings, err := c.names(dir)
@@ -249,8 +244,11 @@ func (c *contextDir) entry(name, as string, info fs.FileInfo) (layer.Entry, erro
 	case 0:
 		e.Size, e.Version = info.Size(), c.version(info)
 		e.Open = func() (io.ReadCloser, error) {
-			f, err := c.dir.Open(name)
-			return f, unreadable(name, err)
+			r, err := c.dir.Content(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("%s vanished since the build looked at it: build again once the context stays as it is", name)
+			}
+			return r, unreadable(name, err)
 		}
 	default:
 		return layer.Entry{}, fmt.Errorf("%s is no file, directory or link: name it in .kubefileignore", name)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -174,7 +175,7 @@ func (s *copyStep) do(ctx context.Context, w *work) error {
 func (to placement) place(t *tree, sources []source) ([]layer.Entry, error) {
 	dest := t.resolve(to.dest)
 	into := to.asDir || t.isDir(dest)
-	p := placing{tree: t, entries: map[string]*layer.Entry{}}
+	p := newPlacing(t, sources)
 	var err error
 	if p.uid, p.gid, err = ownerIn(t, to.owner); err != nil {
 		return nil, err
@@ -201,7 +202,7 @@ func (to placement) place(t *tree, sources []source) ([]layer.Entry, error) {
 		}
 		for i := range src.entries {
 			e := &src.entries[i] // sources are placed once
-			e.Name = path.Join(at, e.Name)
+			e.Name = join(at, e.Name)
 			if !src.owned || to.owner != "" {
 				e.UID, e.GID = p.uid, p.gid
 			}
@@ -219,7 +220,18 @@ type placing struct {
 	tree     *tree
 	uid, gid int // of directories that are made on the way
 	entries  map[string]*layer.Entry
-	clash    error // the first file and directory of one name
+	names    []string // of entries, each once; mostly in order
+	clash    error    // the first file and directory of one name
+	dir      string   // of the entry before, and where links lead it
+	resolved string
+}
+
+func newPlacing(t *tree, sources []source) *placing {
+	n := 0
+	for _, s := range sources {
+		n += len(s.entries)
+	}
+	return &placing{tree: t, entries: make(map[string]*layer.Entry, n), names: make([]string, 0, n)}
 }
 
 // put adds e where links of the tree lead. A directory that is there stays as it is.
@@ -227,8 +239,13 @@ func (p *placing) put(e *layer.Entry) {
 	if e.Name == "." {
 		return
 	}
-	dir, base := path.Split(e.Name)
-	e.Name = path.Join(p.tree.resolve(path.Clean(dir)), base)
+	dir, base := splitName(e.Name)
+	if dir != p.dir {
+		p.dir, p.resolved = dir, p.tree.resolve(dir)
+	}
+	if p.resolved != dir {
+		e.Name = join(p.resolved, base)
+	}
 	if e.Mode.IsDir() {
 		e.Name = p.tree.resolve(e.Name)
 	}
@@ -238,8 +255,15 @@ func (p *placing) put(e *layer.Entry) {
 		p.clash = cmp.Or(p.clash, fmt.Errorf("%s is copied as a file and as a directory", e.Name))
 	case e.Mode.IsDir() && (ok || p.tree.isDir(e.Name)):
 	default:
-		p.entries[e.Name] = e
+		p.set(e)
 	}
+}
+
+func (p *placing) set(e *layer.Entry) {
+	if _, ok := p.entries[e.Name]; !ok {
+		p.names = append(p.names, e.Name)
+	}
+	p.entries[e.Name] = e
 }
 
 // list returns the entries, in order, with the directories that hold them, which keep the modes that they have in the tree.
@@ -247,20 +271,24 @@ func (p *placing) list() ([]layer.Entry, error) {
 	if p.clash != nil {
 		return nil, p.clash
 	}
-	for _, name := range keys(p.entries) {
-		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			have, ok := p.entries[dir]
-			if ok && !have.Mode.IsDir() {
-				return nil, fmt.Errorf("%s is copied as a file, and %s below it", dir, name)
-			}
-			if !ok {
-				e := p.directory(dir)
-				p.entries[dir] = &e
-			}
+	for i := 0; i < len(p.names); i++ { // directories are added to the end, and looked at in their turn
+		dir, _ := splitName(p.names[i])
+		if dir == "." {
+			continue
+		}
+		have, ok := p.entries[dir]
+		if ok && !have.Mode.IsDir() {
+			return nil, fmt.Errorf("%s is copied as a file, and %s below it", dir, p.names[i])
+		}
+		if !ok {
+			e := p.directory(dir)
+			p.set(&e)
 		}
 	}
-	list := make([]layer.Entry, 0, len(p.entries))
-	for name, e := range p.entries {
+	slices.SortFunc(p.names, layer.Compare)
+	list := make([]layer.Entry, len(p.names))
+	for i, name := range p.names {
+		e := p.entries[name]
 		switch n := p.tree.node(name); {
 		case n == nil || e.Mode.IsDir() == (n.children != nil):
 		case e.Mode.IsDir():
@@ -268,9 +296,8 @@ func (p *placing) list() ([]layer.Entry, error) {
 		default:
 			return nil, fmt.Errorf("%s is a directory in the image, and no file can take its place: RUN rm -r it first, or end the destination with /", name)
 		}
-		list = append(list, *e)
+		list[i] = *e
 	}
-	inOrder(list)
 	return list, nil
 }
 

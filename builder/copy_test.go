@@ -240,3 +240,15 @@ func TestCopyKeepsDirectoriesAndLinksOfTheImage(t *testing.T) {
 		t.Errorf("%s has mode %v, want that of the image", got.Name, got.Mode)
 	}
 }
+
+func TestLinkToNothingSaysWhereItLeads(t *testing.T) {
+	files := map[string]string{"d/link": "-> gone", "d/f": ""}
+	for text, want := range map[string]string{
+		"FROM scratch\nCOPY d/link /x\n":                                        "d/link is a link to gone, which is not in the context",
+		"FROM scratch AS a\nCOPY d /d\nFROM scratch\nCOPY --from=a d/link /x\n": "d/link is a link to gone, which is not in a",
+	} {
+		if got := failing(t, options(t, text, files)); !strings.HasSuffix(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

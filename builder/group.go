@@ -2,7 +2,6 @@ package builder
 
 import (
 	"crypto/sha256"
-	"path"
 	"slices"
 
 	"github.com/sealrt/sealrt/artifact/layer"
@@ -28,33 +27,32 @@ func group(entries []layer.Entry) [][]layer.Entry {
 		return [][]layer.Entry{entries}
 	}
 	own := largest(entries)
+	dirs := map[string]*layer.Entry{}
 	var rest int64
-	for _, e := range entries {
-		if !own[e.Name] {
+	for i := range entries {
+		if e := &entries[i]; e.Mode.IsDir() {
+			dirs[e.Name] = e
+		} else if !own[e.Name] {
 			rest += e.Size
 		}
 	}
 	buckets := make([]grouping, bucketCount(rest))
-	for _, e := range entries {
-		buckets[bucket(e.Name, len(buckets))].room++
-	}
-	dirs := map[string]*layer.Entry{}
+	places := make([]byte, len(entries))
 	for i := range entries {
-		if entries[i].Mode.IsDir() {
-			dirs[entries[i].Name] = &entries[i]
-		}
+		places[i] = bucket(entries[i].Name, len(buckets))
+		buckets[places[i]].room++
 	}
 	var groups [][]layer.Entry
-	for i, e := range entries {
-		switch {
+	for i := range entries {
+		switch e := &entries[i]; {
 		case e.Mode.IsDir():
 		case own[e.Name]:
 			g := &grouping{}
-			g.add(entries[i], dirs)
+			g.add(e, dirs)
 			inOrder(g.list)
 			groups = append(groups, g.list)
 		default:
-			buckets[bucket(e.Name, len(buckets))].add(entries[i], dirs)
+			buckets[places[i]].add(e, dirs)
 		}
 	}
 	rescue(entries, &buckets[0], dirs)
@@ -69,16 +67,16 @@ func group(entries []layer.Entry) [][]layer.Entry {
 
 // rescue adds the directories to the bucket that no file brings with it.
 func rescue(entries []layer.Entry, to *grouping, dirs map[string]*layer.Entry) {
-	needed := map[string]bool{}
-	for _, e := range entries {
-		if !e.Mode.IsDir() {
-			for dir := path.Dir(e.Name); dir != "." && !needed[dir]; dir = path.Dir(dir) {
+	needed := make(map[string]bool, len(dirs))
+	for i := range entries {
+		if e := &entries[i]; !e.Mode.IsDir() {
+			for dir, _ := splitName(e.Name); dir != "." && !needed[dir]; dir, _ = splitName(dir) {
 				needed[dir] = true
 			}
 		}
 	}
-	for _, e := range entries {
-		if e.Mode.IsDir() && !needed[e.Name] {
+	for i := range entries {
+		if e := &entries[i]; e.Mode.IsDir() && !needed[e.Name] {
 			to.add(e, dirs)
 		}
 	}
@@ -119,9 +117,9 @@ func bucketCount(bytes int64) int {
 }
 
 // bucket says in which of n buckets, a power of two up to 256, a name lies.
-func bucket(name string, n int) int {
+func bucket(name string, n int) byte {
 	sum := sha256.Sum256([]byte(name))
-	return int(sum[0]) % n
+	return byte(int(sum[0]) % n)
 }
 
 // grouping is a layer in the making.
@@ -132,7 +130,7 @@ type grouping struct {
 }
 
 // add adds e with the directories that hold it.
-func (g *grouping) add(e layer.Entry, dirs map[string]*layer.Entry) {
+func (g *grouping) add(e *layer.Entry, dirs map[string]*layer.Entry) {
 	if g.has == nil {
 		g.has, g.list = map[string]bool{}, make([]layer.Entry, 0, g.room+g.room/16)
 	}
@@ -142,11 +140,11 @@ func (g *grouping) add(e layer.Entry, dirs map[string]*layer.Entry) {
 		}
 		g.has[e.Name] = true
 	}
-	for dir := path.Dir(e.Name); dir != "." && !g.has[dir]; dir = path.Dir(dir) {
+	for dir, _ := splitName(e.Name); dir != "." && !g.has[dir]; dir, _ = splitName(dir) {
 		g.has[dir] = true
 		if d := dirs[dir]; d != nil {
 			g.list = append(g.list, *d)
 		}
 	}
-	g.list = append(g.list, e)
+	g.list = append(g.list, *e)
 }

@@ -2,7 +2,7 @@ package builder
 
 import (
 	"context"
-	"fmt"
+	"encoding/binary"
 	"io"
 	"iter"
 	"slices"
@@ -132,19 +132,30 @@ func (b *build) layerOptions() layer.Options {
 // the content of an entry is not known without reading it.
 func (b *build) fileKeys(entries []layer.Entry) (shape, version string) {
 	h := b.newKey("files")
-	for _, e := range entries {
-		fmt.Fprintf(h, "%q %d %d %d %d %q\n", e.Name, e.Mode, e.UID, e.GID, e.Size, e.Linkname)
+	var line []byte
+	for i := range entries {
+		e := &entries[i]
+		line = appendText(line[:0], e.Name)
+		for _, n := range [...]int64{int64(e.Mode), int64(e.UID), int64(e.GID), e.Size} {
+			line = binary.AppendVarint(line, n)
+		}
+		h.Write(appendText(line, e.Linkname))
 	}
 	shape = endKey("shape", h)
-	for _, e := range entries {
-		if e.Mode.IsRegular() && e.Size > 0 {
+	for i := range entries {
+		if e := &entries[i]; e.Mode.IsRegular() && e.Size > 0 {
 			if e.Version == "" {
 				return shape, ""
 			}
-			fmt.Fprintf(h, "%q\n", e.Version)
+			h.Write(appendText(line[:0], e.Version))
 		}
 	}
 	return shape, endKey("version", h)
+}
+
+// appendText appends a text so that where it ends is beyond doubt.
+func appendText(to []byte, text string) []byte {
+	return append(binary.AppendUvarint(to, uint64(len(text))), text...)
 }
 
 // contentKey is the key of a layer whose uncompressed archive is known.

@@ -64,7 +64,7 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		}
 	}()
 	s := sandbox.Config{
-		Argv: c.Argv, Script: c.Script, Env: append(slices.Clone(c.Env), secretVariables(c.Mounts)...), Dir: c.Dir, User: c.User, Network: c.Network, AddHosts: c.AddHosts, CAFile: c.CAFile,
+		Argv: c.Argv, Script: c.Script, Env: withSecrets(c.Env, c.Mounts), Dir: c.Dir, User: c.User, Network: c.Network, AddHosts: c.AddHosts, CAFile: c.CAFile,
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Stdout: c.Log, Stderr: c.Log,
 	}
 	for _, d := range []string{s.Upper, s.Work} {
@@ -82,7 +82,7 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 	s.Mounts = mounts
 	err = errors.Join(sandbox.Run(ctx, s), release())
 	if err != nil {
-		return nil, err
+		return nil, l.blameSpace(err)
 	}
 	changes := &Changes{Close: func() error { remove(); return nil }}
 	seen := sandbox.NewView()
@@ -90,8 +90,15 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		if err != nil {
 			return nil, err
 		}
+		full := filepath.Join(s.Upper, e.Name)
+		switch {
+		case isWhiteout(e.Name) && e.Mode != 0:
+			return nil, fmt.Errorf("%s: names that start with %s are reserved for what layers delete: rename it", e.Name, whiteoutPrefix)
+		case e.Mode.IsRegular() && e.Mode&0o111 != 0 && hasCapabilities(full):
+			fmt.Fprintf(c.Log, "sealrt: the capabilities of %s are left out, as layers of files hold none: set them where the program runs\n", e.Name)
+		}
 		e.UID, e.GID = seen.Owner(e.UID, e.GID)
-		if e.Mode, err = seen.Mode(filepath.Join(s.Upper, e.Name), e.Mode); err != nil {
+		if e.Mode, err = seen.Mode(full, e.Mode); err != nil {
 			return nil, err
 		}
 		changes.Entries = append(changes.Entries, e)
@@ -99,15 +106,20 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 	return changes, nil
 }
 
-// secretVariables returns the variables (K=V) that hold secrets.
-func secretVariables(mounts []Mount) []string {
-	var env []string
-	for _, m := range mounts {
-		if m.Type == MountSecret && m.Env != "" {
-			env = append(env, m.Env+"="+string(m.Secret))
-		}
+// roomLeft is what is free, in bytes, where a command did not fail for want of space.
+const roomLeft = 1 << 20
+
+// blameSpace adds to the failure of a command that the disk is full, which is what it writes to; what it left there is
+// still to be removed.
+func (l *local) blameSpace(err error) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) {
+		return whenFull(err)
 	}
-	return env
+	if space := l.store.CheckSpace(roomLeft); space != nil {
+		return fmt.Errorf("%w, and the disk is full: %w", err, space)
+	}
+	return err
 }
 
 // lowers returns the directories of unpacked layers, top first.
@@ -139,6 +151,9 @@ func (l *local) mounts(ctx context.Context, mounts []Mount) (list []sandbox.Moun
 		}
 	}()
 	for _, m := range mounts {
+		if m.Type == MountSecret && (m.Secret == nil || m.Target == "") {
+			continue // one that nobody gave, or that is a variable only
+		}
 		sm := sandbox.Mount{Target: m.Target}
 		switch m.Type {
 		case MountTmpfs:
@@ -164,6 +179,16 @@ func (l *local) mounts(ctx context.Context, mounts []Mount) (list []sandbox.Moun
 		list = append(list, sm)
 	}
 	return list, release, nil
+}
+
+// withSecrets adds the secrets that are variables to an environment.
+func withSecrets(env []string, mounts []Mount) []string {
+	for _, m := range mounts {
+		if m.Type == MountSecret && m.Env != "" && m.Secret != nil {
+			env = setVariable(env, m.Env, string(m.Secret))
+		}
+	}
+	return env
 }
 
 // cacheDir returns the directory of a cache mount, locked as its sharing asks for.

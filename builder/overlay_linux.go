@@ -28,3 +28,9 @@ func markDeleted(name string) error {
 	}
 	return err
 }
+
+// hasCapabilities says whether a file gives who runs it capabilities (capabilities(7)).
+func hasCapabilities(name string) bool {
+	n, err := unix.Lgetxattr(name, "security.capability", nil)
+	return err == nil && n > 0
+}

@@ -11,3 +11,5 @@ const onLinux = false
 func markOpaque(string) error { return sandbox.ErrUnsupported }
 
 func markDeleted(string) error { return sandbox.ErrUnsupported }
+
+func hasCapabilities(string) bool { return false }

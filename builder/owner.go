@@ -31,6 +31,23 @@ func ownerIn(t *tree, s string) (uid, gid int, err error) {
 	return uid, gid, nil
 }
 
+// numbered replaces the names in "user[:group]" that the tree knows by their numbers: in the build sandbox they would
+// mean users of this machine. What the tree does not know stays as it is.
+func numbered(t *tree, user string) string {
+	name, group, _ := strings.Cut(user, ":")
+	if _, err := (treeFS{t}).Stat("etc/passwd"); err != nil || isID(name) && isID(group) {
+		return user
+	}
+	uid, gid, err := ownerIn(t, user)
+	if err != nil {
+		return user
+	}
+	return fmt.Sprintf("%d:%d", uid, gid)
+}
+
+// isID says whether s names nobody.
+func isID(s string) bool { return strings.Trim(s, "0123456789") == "" }
+
 // lookUp returns the number of a user or group, and the primary group of a user.
 func lookUp(t *tree, file, name string) (id, primary int, err error) {
 	if n, err := strconv.ParseUint(name, 10, 31); err == nil {

@@ -143,6 +143,9 @@ func (s *runStep) command(ctx context.Context, w *work) (Command, error) {
 		Platform: w.platform, HasShell: hasShell(w.image.tree), Argv: s.argv, Script: []byte(s.script), Env: s.env, Dir: s.dir, User: s.user,
 		Network: s.network, AddHosts: w.AddHosts, NoCache: w.NoCache, Log: w.task.output(),
 	}
+	if !c.HasShell {
+		c.User = numbered(w.image.tree, c.User)
+	}
 	var err error
 	if w.CAFile != "" {
 		if c.CAFile, err = filepath.Abs(w.CAFile); err != nil {

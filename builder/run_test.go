@@ -258,6 +258,16 @@ func TestChangedLeavesOutTracesOfCopyingUp(t *testing.T) {
 	}
 }
 
+func TestRunCannotMakeWhiteoutsByName(t *testing.T) {
+	for _, name := range []string{"f", "nothing"} {
+		o := runOptions(t, "FROM scratch\nCOPY f /\nRUN touch .wh."+name+"\n", map[string]string{"f": ""})
+		if text := failing(t, o); !strings.Contains(text, ".wh."+name+": names that start with .wh. are reserved") {
+			t.Errorf("%q", text)
+		}
+		leftovers(t, o)
+	}
+}
+
 func upperEntries(t *testing.T, upper string) []layer.Entry {
 	t.Helper()
 	var list []layer.Entry

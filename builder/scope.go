@@ -141,13 +141,14 @@ func (s *scope) forRun() []string {
 // setVariable sets name in a list of K=V, in place when it is there. The list that it got stays as it was.
 func setVariable(env []string, name, value string) []string {
 	out := append([]string(nil), env...)
+	prefix := name + "="
 	for i, kv := range out {
-		if strings.HasPrefix(kv, name+"=") {
-			out[i] = name + "=" + value
+		if strings.HasPrefix(kv, prefix) {
+			out[i] = prefix + value
 			return out
 		}
 	}
-	return append(out, name+"="+value)
+	return append(out, prefix+value)
 }
 
 // predefined returns the variables that every stage knows. Beyond BuildKit's there is ARCH, the usual name in

@@ -17,8 +17,8 @@ import (
 type origin interface {
 	// names lists a directory, sorted, without what is ignored for good.
 	names(dir string) ([]string, error)
-	// lstat returns what name is.
-	lstat(name string) (fs.FileInfo, error)
+	// members describes what names lists.
+	members(dir string) ([]member, error)
 	// stat returns what name leads to.
 	stat(name string) (fs.FileInfo, error)
 	// ignored says whether name is no part of the origin, as far as COPY is concerned.
@@ -31,6 +31,12 @@ type origin interface {
 	missing(name string) error
 	// where is what people call the origin.
 	where() string
+}
+
+// member is what lies in a directory of an origin.
+type member struct {
+	fs.FileInfo
+	hidden bool // ignored
 }
 
 // source is one file or directory that a COPY takes. Its entries have names relative to where it lands: a file is one
@@ -186,44 +192,54 @@ type walk struct {
 }
 
 func (w *walk) dir(rel string) error {
-	names, err := w.names(path.Join(w.top, rel))
+	members, err := w.members(join(w.top, rel))
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := w.member(path.Join(rel, name)); err != nil {
+	for _, m := range members {
+		if err := w.member(join(rel, m.Name()), m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *walk) member(rel string) error {
-	name := path.Join(w.top, rel)
-	hidden, err := w.ignored(name)
+func (w *walk) member(rel string, m member) error {
+	excluded, err := matches(w.except, rel)
 	if err != nil {
 		return err
 	}
-	excluded, err := w.except.MatchesOrParentMatches(rel)
-	if err != nil {
-		return err
-	}
-	info, err := w.lstat(name)
-	if err != nil {
-		return err
-	}
-	if !hidden && !excluded {
-		e, err := w.entry(name, rel, info)
+	if !m.hidden && !excluded {
+		e, err := w.entry(join(w.top, rel), rel, m.FileInfo)
 		if err != nil {
 			return err
 		}
 		w.entries = append(w.entries, e)
 	}
-	deeper := !hidden && !excluded || hidden && !w.hidesAll() || excluded && w.except.Exclusions()
-	if info.IsDir() && deeper {
+	deeper := !m.hidden && !excluded || m.hidden && !w.hidesAll() || excluded && w.except.Exclusions()
+	if m.IsDir() && deeper {
 		return w.dir(rel)
 	}
 	return nil
+}
+
+// matches says whether patterns leave name out.
+func matches(patterns *patternmatcher.PatternMatcher, name string) (bool, error) {
+	if len(patterns.Patterns()) == 0 {
+		return false, nil
+	}
+	return patterns.MatchesOrParentMatches(name)
+}
+
+// join is path.Join for clean relative paths, of which there are many.
+func join(dir, name string) string {
+	switch {
+	case dir == ".":
+		return name
+	case name == ".":
+		return dir
+	}
+	return dir + "/" + name
 }
 
 // keepsName says whether the source, copied to the image root, is a directory there rather than spread over it.

@@ -34,20 +34,33 @@ const (
 // apply puts the entries of a layer over the tree. What the layer deletes goes first, as it means the layers below.
 func (t *tree) apply(entries []layer.Entry) {
 	for _, e := range entries {
+		if !isWhiteout(e.Name) {
+			continue
+		}
 		dir, base := path.Split(e.Name)
 		parent := t.node(path.Clean(dir))
 		switch {
-		case !strings.HasPrefix(base, whiteoutPrefix) || parent == nil || parent.children == nil:
+		case parent == nil || parent.children == nil:
 		case base == opaqueName:
 			parent.children = map[string]*node{}
 		default:
 			delete(parent.children, strings.TrimPrefix(base, whiteoutPrefix))
 		}
 	}
+	nodes := make([]node, len(entries))
+	var at *node // the directory that holds the entry before
+	in := ""
 	for i := range entries {
-		if !isWhiteout(entries[i].Name) {
-			t.set(&entries[i])
+		e := &entries[i]
+		if isWhiteout(e.Name) {
+			continue
 		}
+		dir, base := splitName(e.Name)
+		if at == nil || dir != in {
+			at, in = t.dir(dir), dir
+		}
+		nodes[i].Entry = e
+		at.put(base, &nodes[i])
 	}
 }
 
@@ -65,30 +78,51 @@ func (n *node) clone() *node {
 	return c
 }
 
-func isWhiteout(name string) bool { return strings.HasPrefix(path.Base(name), whiteoutPrefix) }
+func isWhiteout(name string) bool {
+	_, base := splitName(name)
+	return strings.HasPrefix(base, whiteoutPrefix)
+}
 
-// set adds one entry, with the directories above it.
-func (t *tree) set(e *layer.Entry) {
+// splitName splits a clean relative path; the directory of names at the root is ".".
+func splitName(name string) (dir, base string) {
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return ".", name
+}
+
+// dir returns the directory name, which is made with those above it when there is none.
+func (t *tree) dir(name string) *node {
 	at := t.root
-	parts := strings.Split(e.Name, "/")
-	for i, part := range parts[:len(parts)-1] {
+	if name == "." {
+		return at
+	}
+	for i, part := 0, ""; i < len(name); i++ {
+		part = name[i:]
+		if end := strings.IndexByte(part, '/'); end >= 0 {
+			part = part[:end]
+		}
+		i += len(part)
 		next := at.children[part]
 		if next == nil || next.children == nil {
-			next = newDir(path.Join(parts[:i+1]...))
+			next = newDir(name[:i])
 			at.children[part] = next
 		}
 		at = next
 	}
-	last := parts[len(parts)-1]
-	old := at.children[last]
-	fresh := &node{Entry: e}
-	if e.Mode.IsDir() {
-		fresh.children = map[string]*node{}
-		if old != nil && old.children != nil {
+	return at
+}
+
+// put adds one entry to the directory n. A directory keeps what is in it.
+func (n *node) put(base string, fresh *node) {
+	if fresh.Mode.IsDir() {
+		if old := n.children[base]; old != nil && old.children != nil {
 			fresh.children = old.children
+		} else {
+			fresh.children = map[string]*node{}
 		}
 	}
-	at.children[last] = fresh
+	n.children[base] = fresh
 }
 
 // node returns what lies at name, without following links; nil when there is nothing.
@@ -97,7 +131,9 @@ func (t *tree) node(name string) *node {
 	if name == "." {
 		return at
 	}
-	for _, part := range strings.Split(name, "/") {
+	for more := true; more; {
+		var part string
+		part, name, more = strings.Cut(name, "/")
 		if at = at.children[part]; at == nil {
 			return nil
 		}

@@ -24,10 +24,18 @@ func (o treeOrigin) names(dir string) ([]string, error) {
 	return keys(n.children), nil
 }
 
-// lstat implements origin.
-func (o treeOrigin) lstat(name string) (fs.FileInfo, error) {
-	dir, base := path.Split(name)
-	return o.info(path.Join(o.tree.resolve(path.Clean(dir)), base))
+// members implements origin.
+func (o treeOrigin) members(dir string) ([]member, error) {
+	names, err := o.names(dir)
+	if err != nil {
+		return nil, err
+	}
+	in := o.tree.node(o.tree.resolve(dir)).children
+	all := make([]member, len(names))
+	for i, name := range names {
+		all[i] = member{FileInfo: treeInfo{in[name], name}}
+	}
+	return all, nil
 }
 
 // stat implements origin.
@@ -66,6 +74,9 @@ func (o treeOrigin) where() string { return o.name }
 // missing implements origin.
 func (o treeOrigin) missing(name string) error {
 	dir := path.Dir(name)
+	if n := o.tree.node(join(o.tree.resolve(dir), path.Base(name))); n != nil && n.Mode&fs.ModeSymlink != 0 {
+		return fmt.Errorf("%s is a link to %s, which is not in %s", name, n.Linkname, o.name)
+	}
 	names, _ := o.names(dir) // no directory, no suggestion
 	return fmt.Errorf("%s is not in %s%s", name, o.name, didYouMean(path.Base(name), names))
 }

@@ -147,7 +147,7 @@ func (t *trees) make(name string, fill func(tree string) error) (string, error) 
 	_, err, _ := t.unpacking.Do(name, func() (any, error) {
 		dir, remove, err := t.temporary()
 		if err != nil {
-			return nil, err
+			return nil, whenFull(err)
 		}
 		defer remove()
 		tree := filepath.Join(dir, "tree")
@@ -155,7 +155,7 @@ func (t *trees) make(name string, fill func(tree string) error) (string, error) 
 			return nil, err
 		}
 		if err := fill(tree); err != nil {
-			return nil, err
+			return nil, whenFull(err)
 		}
 		if err := os.Rename(tree, final); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, syscall.ENOTEMPTY) {
 			return nil, err
@@ -163,6 +163,14 @@ func (t *trees) make(name string, fill func(tree string) error) (string, error) 
 		return nil, nil
 	})
 	return final, err
+}
+
+// whenFull says what to do when err is that the disk is full.
+func whenFull(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: free space (`sealrt rmi` removes images, `sealrt prune --cache` what builds left), or choose another place with --root", err)
+	}
+	return err
 }
 
 func (t *trees) unpack(ctx context.Context, tree string, d v1.Descriptor) error {

@@ -29,7 +29,7 @@ func (s *workdirStep) do(ctx context.Context, w *work) error {
 	case n != nil:
 		return fmt.Errorf("%s is no directory", s.dir)
 	default:
-		p := placing{tree: tree, entries: map[string]*layer.Entry{}}
+		p := newPlacing(tree, nil)
 		p.put(&layer.Entry{Name: name, Mode: fs.ModeDir | 0o755})
 		var err error
 		if entries, err = p.list(); err != nil {

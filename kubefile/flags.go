@@ -58,8 +58,10 @@ func flagAdvice(keyword, name string) string {
 		return "write COPY --from"
 	case "ADD --parents":
 		return "write COPY --parents"
-	case "ADD --keep-git-dir", "ADD --unpack":
-		return "fetch and unpack with RUN instead"
+	case "ADD --keep-git-dir":
+		return "ADD reads no git repositories: give the URL of an archive, such as https://github.com/OWNER/NAME/archive/refs/tags/TAG.tar.gz"
+	case "ADD --unpack":
+		return "ADD unpacks archives of the context and no remote ones: write COPY to keep one as it is, RUN tar to unpack a remote one"
 	case "COPY --checksum":
 		return "only ADD fetches remote files"
 	case "COPY --platform", "RUN --platform":

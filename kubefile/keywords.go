@@ -54,19 +54,19 @@ func keywords() []string {
 // foreign returns what is wrong with an instruction that other tools know, and
 // what to write instead.
 func foreign(keyword string) (message, hint string) {
-	const docker = "%s has no meaning in a cluster image"
+	const docker = "a cluster image has no use for %s"
 	const sealer = "%s is an instruction of sealer's Kubefiles"
 	switch keyword {
 	case "HEALTHCHECK":
-		return fmt.Sprintf(docker, keyword), "write probes, such as readinessProbe, in the pods under manifests/"
+		return fmt.Sprintf(docker, keyword), "leave the line out; probes belong to the pods under manifests/, as readinessProbe for one"
 	case "EXPOSE":
-		return fmt.Sprintf(docker, keyword), "declare ports in a Service under manifests/"
+		return fmt.Sprintf(docker, keyword), "leave the line out; ports are declared by a Service under manifests/"
 	case "VOLUME":
-		return fmt.Sprintf(docker, keyword), "declare volumes in the pods under manifests/"
+		return fmt.Sprintf(docker, keyword), "leave the line out; volumes are declared by the pods under manifests/"
 	case "ONBUILD":
-		return fmt.Sprintf(docker, keyword), "write the instruction in the Kubefile whose FROM names this image"
+		return fmt.Sprintf(docker, keyword), "leave the line out, and write the instruction after it into the Kubefile whose FROM names this image"
 	case "STOPSIGNAL":
-		return fmt.Sprintf(docker, keyword), "a preStop hook in the pods under manifests/ does this"
+		return fmt.Sprintf(docker, keyword), "leave the line out; a preStop hook in the pods under manifests/ does this"
 	case "APP", "CNI", "CSI":
 		return fmt.Sprintf(sealer, keyword), "write COPY <files> manifests/ or COPY <chart> charts/, and CMD for the command that applies them"
 	case "LAUNCH", "CMDS", "APPCMDS":
@@ -79,8 +79,9 @@ func foreign(keyword string) (message, hint string) {
 	return "", ""
 }
 
-// unknownInstruction returns what is wrong with a word that is no keyword.
-func unknownInstruction(word string) (message, hint string) {
+// unknownInstruction returns what is wrong with a word that is no keyword. before is the keyword of the command that the
+// line may go on with, "" if there is none.
+func unknownInstruction(word, before string, indented bool, escape rune) (message, hint string) {
 	if message, hint := foreign(strings.ToUpper(word)); message != "" {
 		return message, hint
 	}
@@ -89,10 +90,25 @@ func unknownInstruction(word string) (message, hint string) {
 		r := []rune(word[i:])[0]
 		return message, fmt.Sprintf("the space after %s is the character U+%04X: write a plain space", word[:i], r)
 	}
-	// Two letters of a short word may be all of it: then the first must be right.
-	match, ok := suggest.Search(word, keywords(), false)
-	if ok && (len(word) > 3 || strings.EqualFold(match[:1], word[:1])) {
-		return message, fmt.Sprintf("did you mean %s?", strings.ToUpper(match))
+	near := nearKeyword(word)
+	switch {
+	case before != "" && (indented || near == ""):
+		return message, fmt.Sprintf("if it belongs to the %s before it, end the line before with %c", before, escape)
+	case near != "":
+		return message, fmt.Sprintf("did you mean %s?", near)
 	}
 	return message, "an instruction begins with one of " + strings.Join(keywords(), ", ")
+}
+
+// nearKeyword returns the keyword that a word is meant to be, "" if it looks like none.
+func nearKeyword(word string) string {
+	if strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		return ""
+	}
+	match, ok := suggest.Search(word, keywords(), false)
+	// Two letters of a short word may be all of it: then the first must be right.
+	if !ok || len(word) <= 3 && !strings.EqualFold(match[:1], word[:1]) {
+		return ""
+	}
+	return strings.ToUpper(match)
 }

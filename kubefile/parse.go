@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,11 +42,16 @@ func parse(name string, src *source, m *mistakes) *File {
 		return nil
 	}
 	skip := ""
+	var before *parser.Node
 	for _, node := range nodes(src, m) {
 		if m.full() {
 			break
 		}
 		s := newStatement(src, m, node)
+		if before != nil && before.EndLine+1 == node.StartLine && isCommand(before.Value) {
+			s.before = strings.ToUpper(before.Value)
+		}
+		before = node
 		if skip != "" {
 			if s.text.string == skip {
 				skip = ""
@@ -54,15 +60,18 @@ func parse(name string, src *source, m *mistakes) *File {
 		}
 		if i := s.instruction(); i != nil {
 			b.add(i)
-			if c, ok := i.(*Copy); ok && c.From != "" {
-				b.copies = append(b.copies, stageCopy{c.From, s.flagPos("from"), len(b.file.Stages) - 1})
-			}
+			b.note(i, s)
 			continue
 		}
 		skip = s.strayHeredoc()
 	}
 	b.finish()
 	return b.file
+}
+
+// isCommand tells whether an instruction holds a command, which may go over several lines.
+func isCommand(keyword string) bool {
+	return slices.Contains([]string{"RUN", "CMD", "ENTRYPOINT"}, strings.ToUpper(keyword))
 }
 
 // nodes returns the instructions as BuildKit's parser sees them. That parser
@@ -143,6 +152,7 @@ type fileBuilder struct {
 	names    map[string]int         // stages by name
 	seen     map[string]Instruction // first of its keyword in the stage
 	copies   []stageCopy
+	cmds     []stageCmd
 	late     bool // a FROM after other instructions was reported
 }
 
@@ -155,6 +165,28 @@ type stageCopy struct {
 	from  string
 	at    Position
 	stage int
+}
+
+// stageCmd is a CMD of the JSON form in a stage.
+type stageCmd struct {
+	cmd   *Cmd
+	at    Position
+	stage int
+}
+
+// note keeps what the checks of finish need.
+func (b *fileBuilder) note(i Instruction, s *statement) {
+	stage := len(b.file.Stages) - 1
+	switch i := i.(type) {
+	case *Copy:
+		if i.From != "" {
+			b.copies = append(b.copies, stageCopy{i.From, s.flagPos("from"), stage})
+		}
+	case *Cmd:
+		if !i.Shell {
+			b.cmds = append(b.cmds, stageCmd{i, s.text.at(s.rest), stage})
+		}
+	}
 }
 
 func (b *fileBuilder) add(i Instruction) {
@@ -228,6 +260,21 @@ func (b *fileBuilder) finish() {
 	}
 	for _, c := range b.copies {
 		b.checkCopyFrom(c)
+	}
+	for _, c := range b.cmds {
+		b.checkCmd(c)
+	}
+}
+
+// checkCmd refuses whole commands as elements of the JSON form, which sealos takes, where they are known not to be
+// arguments of an entrypoint.
+func (b *fileBuilder) checkCmd(c stageCmd) {
+	stage := b.file.Stages[c.stage]
+	if stage.From.Image != "scratch" || slices.ContainsFunc(stage.Instructions, func(i Instruction) bool { return i.Keyword() == "ENTRYPOINT" }) {
+		return
+	}
+	if message, hint := noProgram("CMD", c.cmd.Command); message != "" {
+		b.mistakes.add(c.at, shorten(c.cmd.Command[0]), message, hint)
 	}
 }
 

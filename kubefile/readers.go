@@ -261,6 +261,9 @@ func (s *statement) run() Instruction {
 		s.missing("a command", `RUN <command> or RUN ["program", "argument"]`)
 		return nil
 	}
+	if !shell && !s.checkProgram(command) {
+		return nil
+	}
 	i := &Run{Position: s.pos(), Command: command, Shell: shell, Mounts: flags["mount"], Network: flags.value("network")}
 	for _, h := range s.node.Heredocs {
 		i.Heredocs = append(i.Heredocs, Heredoc{Name: h.Name, Content: h.Content, Expand: h.Expand, Chomp: h.Chomp})
@@ -280,7 +283,7 @@ func (s *statement) cmd() Instruction {
 func (s *statement) entrypoint() Instruction {
 	s.flags()
 	command, shell, ok := s.command("ENTRYPOINT <command>")
-	if !ok {
+	if !ok || !shell && !s.checkProgram(command) {
 		return nil
 	}
 	return &Entrypoint{Position: s.pos(), Command: command, Shell: shell}
@@ -317,6 +320,31 @@ func (s *statement) command(usage string) (command []string, shell, ok bool) {
 		return nil, false, false
 	}
 	return command, !s.json(), true
+}
+
+// checkProgram refuses a command of the JSON form whose program cannot be one.
+func (s *statement) checkProgram(command []string) bool {
+	message, hint := noProgram(s.keyword, command)
+	if message != "" {
+		s.mistakes.add(s.text.at(s.rest), shorten(command[0]), message, hint)
+	}
+	return message == ""
+}
+
+// noProgram returns what is wrong with a command whose first word is a whole command line: there are programs with a
+// space in the name, but the shell form can call them too.
+func noProgram(keyword string, command []string) (message, hint string) {
+	if len(command) == 0 || !strings.Contains(strings.TrimSpace(command[0]), " ") {
+		return "", ""
+	}
+	message = fmt.Sprintf("no program is called %q: in the JSON form each argument is a string of its own", shorten(command[0]))
+	switch {
+	case len(command) == 1:
+		return message, fmt.Sprintf("write %s %s", keyword, shorten(command[0]))
+	case keyword == "CMD":
+		return message, "write CMD <command> && <command>"
+	}
+	return message, fmt.Sprintf(`write %s ["program", "argument"]`, keyword)
 }
 
 func (s *statement) base() Instruction {

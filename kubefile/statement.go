@@ -15,6 +15,7 @@ type statement struct {
 	mistakes    *mistakes
 	node        *parser.Node
 	keyword     string
+	before      string // keyword of the command that ends in the line before, "" if there is none
 	text        text
 	start       int // offset of the keyword
 	flagOffsets []int
@@ -45,7 +46,7 @@ func (s *statement) instruction() Instruction {
 	}
 	read := reader(s.keyword)
 	if read == nil {
-		message, hint := unknownInstruction(s.node.Value)
+		message, hint := unknownInstruction(s.node.Value, s.before, s.pos().Column > 1, s.src.escape)
 		s.fail(s.node.Value, message, hint)
 		return nil
 	}

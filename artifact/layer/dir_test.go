@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -51,5 +52,48 @@ func TestDirOpensWhatLiesBelowIt(t *testing.T) {
 	}
 	if _, err := OpenDir(filepath.Join(top, "outside")); err == nil {
 		t.Error("a file is opened as a directory")
+	}
+}
+
+func TestDirContent(t *testing.T) {
+	top := t.TempDir()
+	populate(t, top, "outside=secret", "in/a/b=content", "in/link=-> a/b", "in/out=-> ../outside", "in/empty=")
+	if err := syscall.Mkfifo(filepath.Join(top, "in/pipe"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d, err := OpenDir(filepath.Join(top, "in"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a/b": "content", "link": "content", "empty": "", "pipe": ""} {
+		r, err := d.Content(name)
+		if err != nil {
+			t.Errorf("Content(%q): %v", name, err)
+			continue
+		}
+		if b, err := io.ReadAll(r); string(b) != want || err != nil {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := r.Close(); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("%s closed twice: %v", name, err)
+		}
+	}
+	if r, err := d.Content("a"); err == nil {
+		if _, err := r.Read(make([]byte, 1)); err == nil {
+			t.Error("a directory has content")
+		}
+		r.Close()
+	}
+	if _, err := d.Content("out"); err == nil {
+		t.Error("a link leads outside")
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Content("a/b"); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("opened after Close: %v", err)
 	}
 }

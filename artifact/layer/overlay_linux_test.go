@@ -136,8 +136,7 @@ func TestFromOverlayRefuses(t *testing.T) {
 		make func(t *testing.T, path string)
 		want string
 	}{
-		"a socket": {func(t *testing.T, path string) { mknod(t, path, unix.S_IFSOCK) }, "a/it: a socket cannot go into a layer"},
-		"a pipe":   {func(t *testing.T, path string) { mknod(t, path, unix.S_IFIFO) }, "a/it: a named pipe cannot"},
+		"a pipe": {func(t *testing.T, path string) { mknod(t, path, unix.S_IFIFO) }, "a/it: a named pipe cannot"},
 		"a moved directory": {func(t *testing.T, path string) {
 			populate(t, filepath.Dir(path), "it/")
 			setAttribute(t, path, "user.overlay.redirect", "/elsewhere")
@@ -157,6 +156,22 @@ func TestFromOverlayRefuses(t *testing.T) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+func TestFromOverlayTakesASocketForNothing(t *testing.T) {
+	upper := t.TempDir()
+	populate(t, upper, "a/f=x")
+	mknod(t, filepath.Join(upper, "a/it"), unix.S_IFSOCK)
+	var names []string
+	for e, err := range FromOverlay(upper) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, e.Name)
+	}
+	if diff := cmp.Diff([]string{"a", "a/.wh.it", "a/f"}, names); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -98,7 +98,8 @@ func (t *tree) members(r *os.Root, name string, opaque bool) error {
 	return nil
 }
 
-// markers yields the whiteouts of a directory, in order, and returns the children that are none.
+// markers yields the whiteouts of a directory, in order, and returns the children that are none. A socket is one too: it
+// is of no use without the process that made it, which is gone, and hides what is below it.
 func (t *tree) markers(name string, children []fs.DirEntry, opaque bool) ([]fs.DirEntry, error) {
 	var found []Entry
 	if opaque {
@@ -106,6 +107,10 @@ func (t *tree) markers(name string, children []fs.DirEntry, opaque bool) ([]fs.D
 	}
 	var others []fs.DirEntry
 	for _, child := range children {
+		if child.Type() == fs.ModeSocket {
+			found = append(found, Whiteout(path.Join(name, child.Name())))
+			continue
+		}
 		if child.Type()&fs.ModeCharDevice != 0 {
 			info, err := child.Info()
 			if err != nil {

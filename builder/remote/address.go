@@ -25,6 +25,12 @@ func IsAddress(source string) bool {
 		strings.HasPrefix(source, "github.com/") && strings.HasSuffix(source, ".git")
 }
 
+// CheckAddress returns what is wrong with an address that no server needs to be asked for: a git repository, say.
+func CheckAddress(source string) error {
+	_, err := parseAddress(source)
+	return err
+}
+
 // parseAddress reads the URL of a remote file. What ADD of docker reads and this one does not is an error that says what
 // to write instead.
 func parseAddress(source string) (*url.URL, error) {

@@ -52,7 +52,11 @@ func enter() int {
 	}
 	spec, _ := json.Marshal(who) // numbers and a string marshal
 	argv := append([]string{initName, string(spec)}, req.Argv...)
-	return tell(fmt.Errorf("sandbox: become init: %w", syscall.Exec("/proc/self/exe", argv, env)), false)
+	err = syscall.Exec("/proc/self/exe", argv, env)
+	if errors.Is(err, syscall.ENOENT) { // its loader is missed, which is not in the tree
+		err = fmt.Errorf("%w: this program needs libraries of the machine; build it with CGO_ENABLED=0", err)
+	}
+	return tell(fmt.Errorf("sandbox: become init: %w", err), false)
 }
 
 // prepare does everything between the clone and the exec.

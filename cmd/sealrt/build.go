@@ -49,9 +49,10 @@ func newBuild(env *environment) *cobra.Command {
 		Short: "Build a cluster image from a Kubefile",
 		Long: `Build a cluster image from a Kubefile and the files in CONTEXT, the working
 directory unless given. The same inputs give the same digest, which is printed.
-With --lock, what names meant is written to Kubefile.lock beside the Kubefile;
-what that says already is kept: remove it to ask anew. With --frozen it is all
-that is used. On a terminal the build is shown as BuildKit does.`,
+With --lock every name is asked anew, and what it meant is written to
+Kubefile.lock beside the Kubefile; what that says of other platforms is kept.
+With --frozen it is all that is used. On a terminal the build is shown as
+BuildKit does.`,
 		Example: `  sealrt build -t k3s:v1.25.3 .
   sealrt build -f Kubefile -t registry.example.com/k3s:v1.25.3 --platform linux/amd64,linux/arm64 --push .
   sealrt build -t k3s:v1.25.3 --lock . && sealrt build -t k3s:v1.25.3 --frozen .
