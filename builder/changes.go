@@ -17,11 +17,6 @@ import (
 // what is gone is named one by one, and what is as it was is left out, directories that were entered and files that
 // were copied up or touched included. Times are no part of a layer.
 func changed(t *tree, all []layer.Entry) ([]layer.Entry, error) {
-	for _, e := range all {
-		if strings.HasPrefix(path.Base(e.Name), whiteoutPrefix) && e.Mode != 0 {
-			return nil, fmt.Errorf("%s: names that start with %s are reserved for whiteouts: rename it", e.Name, whiteoutPrefix)
-		}
-	}
 	all = explicit(t, all)
 	inOrder(all)
 	needed := map[string]bool{}

@@ -97,6 +97,10 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		case e.Mode.IsRegular() && e.Mode&0o111 != 0 && hasCapabilities(full):
 			fmt.Fprintf(c.Log, "sealrt: the capabilities of %s are left out, as layers of files hold none: set them where the program runs\n", e.Name)
 		}
+		if isWhiteout(e.Name) { // there is no file of that name
+			changes.Entries = append(changes.Entries, e)
+			continue
+		}
 		e.UID, e.GID = seen.Owner(e.UID, e.GID)
 		if e.Mode, err = seen.Mode(full, e.Mode); err != nil {
 			return nil, err

@@ -142,6 +142,7 @@ func TestSandbox(t *testing.T) {
 				t.Fatalf("%v: %s", err, story)
 			}
 			t.Run("designs", func(t *testing.T) { u.testDesigns(t, server, digests) })
+			t.Run("changes", func(t *testing.T) { u.testChanges(t, digests) })
 			t.Run("secrets of the machine", u.testSecretsOfTheMachine)
 			t.Run("failed downloads", func(t *testing.T) { u.testFailedDownloads(t, server) })
 			t.Run("stops", u.testStops)
@@ -200,6 +201,29 @@ func (u *sandboxUser) testDesigns(t *testing.T, server web, digests map[string]s
 			t.Errorf("%s: %q, %v", name, content, err)
 		}
 	}
+}
+
+// testChanges makes and unmakes files of all kinds: the image is the same for
+// everybody.
+func (u *sandboxUser) testChanges(t *testing.T, digests map[string]string) {
+	context := u.write(t, `FROM scratch
+COPY tree .
+RUN rm a dir/b; rm -r gone; rm -r again && mkdir again && echo new > again/new; rm replaced && mkdir replaced && echo x > replaced/in
+RUN chmod 000 closed; mkdir -m 311 drop; echo x > drop/x; chmod 4711 suid; chmod 1777 dir; ln -s a link; ln kept hard; mv moved there; : > empty
+RUN chmod 600 closed; rm -r drop replaced; echo more >> kept
+BASE none
+`, map[string]string{
+		"tree/a": "a", "tree/dir/b": "b", "tree/dir/c": "c", "tree/gone/d": "d", "tree/again/old": "o", "tree/replaced": "r",
+		"tree/closed": "c", "tree/suid": "s", "tree/kept": "k", "tree/moved": "m",
+	})
+	digest, story, err := u.try("build", context)
+	if err != nil {
+		t.Fatalf("%v: %s", err, story)
+	}
+	if other, ok := digests["changes"]; ok && other != digest {
+		t.Errorf("%s, and %s for another user", digest, other)
+	}
+	digests["changes"] = digest
 }
 
 // testSecretsOfTheMachine lays out secrets that everybody could read, and looks

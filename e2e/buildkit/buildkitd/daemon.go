@@ -65,10 +65,10 @@ func Start(t *testing.T, address string, args ...string) *Daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program(t), append([]string{
+	cmd := exec.Command(program(t), append([]string{ //nolint:noctx // it is asked to end, and may tidy up
 		"--root", filepath.Join(dir, "root"), "--addr", address, "--otel-socket-path", filepath.Join(dir, "otel.sock"),
 		"--containerd-worker=false", "--oci-worker=true", "--oci-worker-net=host",
-	}, args...)...) //nolint:noctx // it is asked to end, and may tidy up
+	}, args...)...)
 	said := &watcher{word: "running server on", seen: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // a test that is killed leaves no daemon
