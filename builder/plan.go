@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -108,9 +109,7 @@ func (p *planner) step(i kubefile.Instruction) (step, error) {
 	case *kubefile.User:
 		return p.setUser(i)
 	case *kubefile.Cmd:
-		argv := p.argv(i.Command, i.Shell)
-		p.cmdSet = true
-		return &configStep{from{i}, func(c *v1.ConfigFile) { c.Config.Cmd = argv }}, nil
+		return p.cmd(i), nil
 	case *kubefile.Entrypoint:
 		return p.entrypoint(i), nil
 	case *kubefile.Workdir:
@@ -135,6 +134,27 @@ func (p *planner) setUser(i *kubefile.User) (step, error) {
 	}
 	p.user = user
 	return &configStep{from{i}, func(c *v1.ConfigFile) { c.Config.User = user }}, err
+}
+
+// cmd sets what an app image runs. Where the words of the JSON form are whole command lines, as sealos takes them, they
+// are lines for the shell: as the name of a program the first could only fail, and that on the cluster.
+func (p *planner) cmd(i *kubefile.Cmd) step {
+	argv := p.argv(i.Command, i.Shell)
+	if !i.Shell && len(i.Command) > 0 && strings.Contains(strings.TrimSpace(i.Command[0]), " ") && !p.hasEntrypoint() {
+		line := strings.Join(i.Command, " && ")
+		argv = p.argv([]string{line}, true)
+		p.tell(Event{Kind: BuildWarning, Text: fmt.Sprintf("%s:%d:%d: CMD: no program is called %q, so this is read as command lines: write CMD %s",
+			p.File.Name, i.Pos().Line, i.Pos().Column, i.Command[0], line)})
+	}
+	p.cmdSet = true
+	return &configStep{from{i}, func(c *v1.ConfigFile) { c.Config.Cmd = argv }}
+}
+
+// hasEntrypoint says whether the words of CMD are arguments.
+func (p *planner) hasEntrypoint() bool {
+	return len(p.config.Config.Entrypoint) > 0 || slices.ContainsFunc(p.source.Instructions, func(i kubefile.Instruction) bool {
+		return i.Keyword() == "ENTRYPOINT"
+	})
 }
 
 // entrypoint drops the CMD of the base image, whose words were meant for the base's ENTRYPOINT.

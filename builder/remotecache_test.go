@@ -30,6 +30,7 @@ type countingRegistry struct {
 	host   string
 	client *artifact.Registry
 
+	busy     sync.RWMutex // held for reading by requests: a client has its answer before the handler has ended
 	mu       sync.Mutex
 	sent     int64 // to the registry
 	received int64 // from it
@@ -41,6 +42,8 @@ func newCountingRegistry(t *testing.T) *countingRegistry {
 	c := &countingRegistry{client: artifact.NewRegistry(artifact.RegistryOptions{Retries: -1})}
 	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.busy.RLock()
+		defer c.busy.RUnlock()
 		c.mu.Lock()
 		refused := c.refuse != "" && strings.Contains(r.URL.Path, c.refuse)
 		c.mu.Unlock()
@@ -71,6 +74,8 @@ func newCountingRegistry(t *testing.T) *countingRegistry {
 
 // counted returns what passed since it was asked last.
 func (c *countingRegistry) counted() (sent, received int64, gets []string) {
+	c.busy.Lock()
+	defer c.busy.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sent, received, gets = c.sent, c.received, c.gets

@@ -144,3 +144,22 @@ func TestLargeCopiesAreSpreadOverLayers(t *testing.T) {
 		t.Errorf("%d layers changed with one file", fresh)
 	}
 }
+
+func TestCommandLinesAsWordsOfCmdAreLinesForTheShell(t *testing.T) {
+	for text, want := range map[string][]string{
+		`CMD ["bash entrypoint.sh"]`:                    {"/bin/sh", "-c", "bash entrypoint.sh"},
+		`CMD ["cp a b", "ls b"]`:                        {"/bin/sh", "-c", "cp a b && ls b"},
+		`CMD ["ls", "a b"]`:                             {"ls", "a b"},
+		"CMD [\"a b\"]\nENTRYPOINT [\"echo\"]":          {"a b"},
+		"SHELL [\"/bin/bash\", \"-ec\"]\nCMD [\"a b\"]": {"/bin/bash", "-ec", "a b"},
+	} {
+		o := options(t, "FROM scratch\n"+text+"\n", nil)
+		told := notes(&o)
+		if diff := cmp.Diff(want, mustBuild(t, o).config.Config.Cmd); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+		if warned := strings.Contains(told.String(), "warning"); warned != strings.Contains(strings.Join(want, " "), "c ") {
+			t.Errorf("%s: warned %v:\n%s", text, warned, told)
+		}
+	}
+}

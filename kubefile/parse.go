@@ -152,7 +152,6 @@ type fileBuilder struct {
 	names    map[string]int         // stages by name
 	seen     map[string]Instruction // first of its keyword in the stage
 	copies   []stageCopy
-	cmds     []stageCmd
 	late     bool // a FROM after other instructions was reported
 }
 
@@ -167,25 +166,10 @@ type stageCopy struct {
 	stage int
 }
 
-// stageCmd is a CMD of the JSON form in a stage.
-type stageCmd struct {
-	cmd   *Cmd
-	at    Position
-	stage int
-}
-
 // note keeps what the checks of finish need.
 func (b *fileBuilder) note(i Instruction, s *statement) {
-	stage := len(b.file.Stages) - 1
-	switch i := i.(type) {
-	case *Copy:
-		if i.From != "" {
-			b.copies = append(b.copies, stageCopy{i.From, s.flagPos("from"), stage})
-		}
-	case *Cmd:
-		if !i.Shell {
-			b.cmds = append(b.cmds, stageCmd{i, s.text.at(s.rest), stage})
-		}
+	if i, ok := i.(*Copy); ok && i.From != "" {
+		b.copies = append(b.copies, stageCopy{i.From, s.flagPos("from"), len(b.file.Stages) - 1})
 	}
 }
 
@@ -260,21 +244,6 @@ func (b *fileBuilder) finish() {
 	}
 	for _, c := range b.copies {
 		b.checkCopyFrom(c)
-	}
-	for _, c := range b.cmds {
-		b.checkCmd(c)
-	}
-}
-
-// checkCmd refuses whole commands as elements of the JSON form, which sealos takes, where they are known not to be
-// arguments of an entrypoint.
-func (b *fileBuilder) checkCmd(c stageCmd) {
-	stage := b.file.Stages[c.stage]
-	if stage.From.Image != "scratch" || slices.ContainsFunc(stage.Instructions, func(i Instruction) bool { return i.Keyword() == "ENTRYPOINT" }) {
-		return
-	}
-	if message, hint := noProgram("CMD", c.cmd.Command); message != "" {
-		b.mistakes.add(c.at, shorten(c.cmd.Command[0]), message, hint)
 	}
 }
 

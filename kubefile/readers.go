@@ -283,7 +283,7 @@ func (s *statement) cmd() Instruction {
 func (s *statement) entrypoint() Instruction {
 	s.flags()
 	command, shell, ok := s.command("ENTRYPOINT <command>")
-	if !ok || !shell && !s.checkProgram(command) {
+	if !ok {
 		return nil
 	}
 	return &Entrypoint{Position: s.pos(), Command: command, Shell: shell}
@@ -322,29 +322,19 @@ func (s *statement) command(usage string) (command []string, shell, ok bool) {
 	return command, !s.json(), true
 }
 
-// checkProgram refuses a command of the JSON form whose program cannot be one.
+// checkProgram refuses a RUN of the JSON form whose program is a whole command line: there are programs with a space in the
+// name, but the shell form can call them too.
 func (s *statement) checkProgram(command []string) bool {
-	message, hint := noProgram(s.keyword, command)
-	if message != "" {
-		s.mistakes.add(s.text.at(s.rest), shorten(command[0]), message, hint)
+	if !strings.Contains(strings.TrimSpace(command[0]), " ") {
+		return true
 	}
-	return message == ""
-}
-
-// noProgram returns what is wrong with a command whose first word is a whole command line: there are programs with a
-// space in the name, but the shell form can call them too.
-func noProgram(keyword string, command []string) (message, hint string) {
-	if len(command) == 0 || !strings.Contains(strings.TrimSpace(command[0]), " ") {
-		return "", ""
+	hint := fmt.Sprintf(`write %s ["program", "argument"]`, s.keyword)
+	if len(command) == 1 {
+		hint = fmt.Sprintf("write %s %s", s.keyword, shorten(command[0]))
 	}
-	message = fmt.Sprintf("no program is called %q: in the JSON form each argument is a string of its own", shorten(command[0]))
-	switch {
-	case len(command) == 1:
-		return message, fmt.Sprintf("write %s %s", keyword, shorten(command[0]))
-	case keyword == "CMD":
-		return message, "write CMD <command> && <command>"
-	}
-	return message, fmt.Sprintf(`write %s ["program", "argument"]`, keyword)
+	s.mistakes.add(s.text.at(s.rest), shorten(command[0]),
+		fmt.Sprintf("no program is called %q: in the JSON form each argument is a string of its own", shorten(command[0])), hint)
+	return false
 }
 
 func (s *statement) base() Instruction {
