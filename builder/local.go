@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -90,24 +91,27 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		if err != nil {
 			return nil, err
 		}
-		full := filepath.Join(s.Upper, e.Name)
-		switch {
-		case isWhiteout(e.Name) && e.Mode != 0:
-			return nil, fmt.Errorf("%s: names that start with %s are reserved for what layers delete: rename it", e.Name, whiteoutPrefix)
-		case e.Mode.IsRegular() && e.Mode&0o111 != 0 && hasCapabilities(full):
-			fmt.Fprintf(c.Log, "sealrt: the capabilities of %s are left out, as layers of files hold none: set them where the program runs\n", e.Name)
+		if !isWhiteout(e.Name) {
+			err = l.look(&e, filepath.Join(s.Upper, e.Name), seen, c.Log)
+		} else if e.Mode != 0 { // a file of that name
+			err = fmt.Errorf("%s: names that start with %s are reserved for what layers delete: rename it", e.Name, whiteoutPrefix)
 		}
-		if isWhiteout(e.Name) { // there is no file of that name
-			changes.Entries = append(changes.Entries, e)
-			continue
-		}
-		e.UID, e.GID = seen.Owner(e.UID, e.GID)
-		if e.Mode, err = seen.Mode(full, e.Mode); err != nil {
+		if err != nil {
 			return nil, err
 		}
 		changes.Entries = append(changes.Entries, e)
 	}
 	return changes, nil
+}
+
+// look gives e the owner and mode that the command saw.
+func (*local) look(e *layer.Entry, file string, seen sandbox.View, log io.Writer) (err error) {
+	if e.Mode.IsRegular() && e.Mode&0o111 != 0 && hasCapabilities(file) {
+		fmt.Fprintf(log, "sealrt: the capabilities of %s are left out, as layers of files hold none: set them where the program runs\n", e.Name)
+	}
+	e.UID, e.GID = seen.Owner(e.UID, e.GID)
+	e.Mode, err = seen.Mode(file, e.Mode)
+	return err
 }
 
 // roomLeft is what is free, in bytes, where a command did not fail for want of space.

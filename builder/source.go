@@ -67,19 +67,27 @@ func collect(o origin, words, exclude []string, parents bool) ([]source, error) 
 		if err != nil {
 			return nil, err
 		}
-		if len(names) == 0 {
-			unmatched = append(unmatched, word)
-		}
+		matched := 0
 		for _, name := range names {
-			s, err := takeSource(o, name, except)
+			s, seen, err := takeSource(o, name, except)
+			if err == nil && !seen && !globbed {
+				err = o.missing(name)
+			}
 			if err != nil {
 				return nil, err
 			}
+			if !seen {
+				continue
+			}
+			matched++
 			s.globbed = globbed
 			if parents {
 				s.parents = strings.Trim(strings.TrimPrefix(name, pivot), "/")
 			}
 			sources = append(sources, s)
+		}
+		if matched == 0 {
+			unmatched = append(unmatched, word)
 		}
 	}
 	if len(sources) == 0 && len(unmatched) > 0 {
@@ -150,37 +158,34 @@ func globPart(o origin, dirs []string, part string) ([]string, error) {
 }
 
 // takeSource lists what is at name. A link is followed, as docker does for the sources themselves; links inside a
-// directory stay links.
-func takeSource(o origin, name string, except *patternmatcher.PatternMatcher) (source, error) {
+// directory stay links. What is ignored, with all that is below it, is not seen.
+func takeSource(o origin, name string, except *patternmatcher.PatternMatcher) (s source, seen bool, err error) {
 	hidden, err := o.ignored(name)
 	if err != nil {
-		return source{}, err
+		return s, false, err
 	}
 	info, err := o.stat(name)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && hidden && !info.IsDir() {
-		return source{}, o.missing(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = o.missing(name)
 	}
-	if err != nil {
-		return source{}, err
+	if err != nil || hidden && !info.IsDir() {
+		return s, false, err
 	}
-	s := source{base: path.Base(name), isDir: info.IsDir()}
+	s = source{base: path.Base(name), isDir: info.IsDir()}
 	if !s.isDir {
 		if out, err := except.MatchesOrParentMatches(s.base); err != nil || out {
-			return s, err
+			return s, true, err
 		}
 		e, err := o.entry(name, ".", info)
 		s.entries = []layer.Entry{e}
-		return s, err
+		return s, true, err
 	}
 	w := &walk{origin: o, top: name, except: except}
 	if err := w.dir("."); err != nil {
-		return source{}, err
-	}
-	if hidden && len(w.entries) == 0 {
-		return source{}, o.missing(name)
+		return s, false, err
 	}
 	s.entries = w.entries
-	return s, nil
+	return s, !hidden || len(w.entries) > 0, nil
 }
 
 // walk lists the members of one directory of an origin.

@@ -97,11 +97,8 @@ func (t *tree) dir(name string) *node {
 	if name == "." {
 		return at
 	}
-	for i, part := 0, ""; i < len(name); i++ {
-		part = name[i:]
-		if end := strings.IndexByte(part, '/'); end >= 0 {
-			part = part[:end]
-		}
+	for i := 0; i < len(name); i++ {
+		part, _, _ := strings.Cut(name[i:], "/")
 		i += len(part)
 		next := at.children[part]
 		if next == nil || next.children == nil {
