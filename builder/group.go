@@ -15,7 +15,8 @@ const (
 	manyFiles     = 64 << 20 // bytes above which there are maxBuckets
 	fewBuckets    = 4
 	maxBuckets    = 16
-	maxFileLayers = 100 // layers of an image above which an instruction makes but one; some tools stop at 127
+	mostLayers    = 127 // layers that overlay mounts of many tools take
+	maxFileLayers = 100 // layers of an image above which an instruction makes but one; see mostLayers
 )
 
 // group spreads the files of one instruction over layers: large files have layers of their own, the others lie in buckets

@@ -44,6 +44,9 @@ func (w *work) finish(ctx context.Context) (v1.Descriptor, error) {
 	if err := w.describe(ctx); err != nil {
 		return v1.Descriptor{}, err
 	}
+	if n := len(w.image.layers); n > mostLayers {
+		w.tell(Event{Kind: BuildWarning, Text: fmt.Sprintf("the image has %d layers, and many tools stop at %d: join instructions", n, mostLayers)})
+	}
 	return w.image.store(ctx, w.Store)
 }
 

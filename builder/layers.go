@@ -109,7 +109,7 @@ func (b *build) findFiles(ctx context.Context, t *task, entries []layer.Entry, s
 
 // writeLayer streams a layer into the store.
 func (b *build) writeLayer(ctx context.Context, t *task, entries []layer.Entry) (record, error) {
-	if err := b.Store.CheckSpace(totalSize(entries)); err != nil {
+	if err := b.Store.CheckSpace(b.leastSize(entries)); err != nil {
 		return record{}, err
 	}
 	w, err := b.Store.NewBlob(ctx)
@@ -163,6 +163,15 @@ func (b *build) contentKey(diffID string) string {
 	h := b.newKey("content")
 	io.WriteString(h, diffID)
 	return endKey("content", h)
+}
+
+// leastSize is how many bytes a layer will take at least, as far as can be told: a disk on which it has no room is told of
+// before the work, and a little too small a one when it is full.
+func (b *build) leastSize(entries []layer.Entry) int64 {
+	if b.Compression == layer.None {
+		return totalSize(entries)
+	}
+	return totalSize(entries) / 4
 }
 
 func totalSize(entries []layer.Entry) int64 {

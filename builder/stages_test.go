@@ -163,3 +163,14 @@ func TestCommandLinesAsWordsOfCmdAreLinesForTheShell(t *testing.T) {
 		}
 	}
 }
+
+func TestMoreLayersThanToolsTakeAreWarnedOf(t *testing.T) {
+	for n, want := range map[int]bool{mostLayers: false, mostLayers + 1: true} {
+		o := options(t, "FROM scratch\nBASE none\n"+strings.Repeat("COPY f a/\n", n), map[string]string{"f": "f"})
+		told := notes(&o)
+		mustBuild(t, o)
+		if warned := strings.Contains(told.String(), "many tools stop at 127"); warned != want {
+			t.Errorf("%d layers: warned %v", n, warned)
+		}
+	}
+}
