@@ -24,7 +24,7 @@ race: ## the same tests under the race detector (needs a C compiler)
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint-v2.12.2 ## golangci-lint, gofmt, shell scripts, the darwin build
-	$< run ./...
+	GOLANGCI_LINT_CACHE=$(CURDIR)/bin/lint-cache $< run ./... # its findings name files of the checkout that they were found in
 	GOOS=darwin go build -o /dev/null ./cmd/sealrt
 	for f in $$(git ls-files '*.sh' .ci/run); do bash -n $$f || exit 1; done
 
