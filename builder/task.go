@@ -62,6 +62,13 @@ func (b *build) tell(e Event) {
 	b.Observe(e)
 }
 
+// since is the time from then on. The clock is asked for one thing at a time.
+func (b *build) since(then time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Now().Sub(then)
+}
+
 // note tells the user a sentence.
 func (b *build) note(text string) { b.tell(Event{Kind: BuildNote, Text: text}) }
 
@@ -106,7 +113,7 @@ func (t *task) done() {
 	t.ended = t.ended || last
 	t.mu.Unlock()
 	if last {
-		t.tell(Event{Kind: NodeDone, Cached: cached, Took: t.b.Now().Sub(t.began)})
+		t.tell(Event{Kind: NodeDone, Cached: cached, Took: t.b.since(t.began)})
 	}
 }
 
@@ -117,7 +124,7 @@ func (t *task) fail(err error) {
 	t.ended = true
 	t.mu.Unlock()
 	if first {
-		t.tell(Event{Kind: NodeFailed, Err: err, Took: t.b.Now().Sub(t.began)})
+		t.tell(Event{Kind: NodeFailed, Err: err, Took: t.b.since(t.began)})
 	}
 }
 
