@@ -57,7 +57,7 @@ func printHistory(env *environment, list []layerJSON) error {
 		if h, err := v1.NewHash(l.Digest); err == nil {
 			digest, size = shortDigest(h), sizeText(l.Size)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", digest, size, oneLine(l.CreatedBy))
+		fmt.Fprintf(w, "%s\t%s\t%s\n", digest, size, l.what())
 	}
 	return w.Flush()
 }

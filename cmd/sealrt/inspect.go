@@ -169,10 +169,19 @@ func (r *reportJSON) print(out io.Writer) error {
 		row("entrypoint", strings.Join(p.Entrypoint, " "))
 		row("cmd", strings.Join(p.Cmd, " "))
 		for _, l := range p.Layers {
-			row("layer", fmt.Sprintf("%s  %s  %s", l.Digest, sizeText(l.Size), oneLine(l.CreatedBy)))
+			row("layer", fmt.Sprintf("%s  %s  %s", l.Digest, sizeText(l.Size), l.what()))
 		}
 	}
 	return w.Flush()
+}
+
+// what says how the layer came to be, with the remark that marks what another
+// machine may make otherwise.
+func (l layerJSON) what() string {
+	if l.Comment == "" {
+		return oneLine(l.CreatedBy)
+	}
+	return oneLine(l.CreatedBy) + "  (" + oneLine(l.Comment) + ")"
 }
 
 // oneLine makes one line of a text, cut to a readable length.
