@@ -69,6 +69,7 @@ func Start(t *testing.T, address string, args ...string) *Daemon {
 		"--root", filepath.Join(dir, "root"), "--addr", address, "--otel-socket-path", filepath.Join(dir, "otel.sock"),
 		"--containerd-worker=false", "--oci-worker=true", "--oci-worker-net=host",
 	}, args...)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir) // where it mounts things for a moment: below dir they are found
 	said := &watcher{word: "running server on", seen: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = said, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // a test that is killed leaves no daemon
