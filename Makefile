@@ -11,7 +11,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/sealrt
-	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/sealrt ./cmd/sealrt
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/sealrt ./cmd/sealrt
 
 .PHONY: test
 test: ## all tests that need neither root nor a network beyond the module proxy

@@ -49,7 +49,7 @@ packages() { # what this script itself calls; nodes.sh and parts.sh see to their
 
 build_sealrt() {
   [ "$SEALRT" = "$DEMO_DIR/bin/sealrt" ] || { [ -x "$SEALRT" ] || die "SEALRT=$SEALRT is not a program"; return; }
-  (cd "$REPO" && CGO_ENABLED=0 go build -trimpath -o "$SEALRT" ./cmd/sealrt)
+  (cd "$REPO" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$SEALRT" ./cmd/sealrt)
 }
 
 mirrors() { # upstream's names are looked up in the registry of the demo first
