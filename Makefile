@@ -2,7 +2,6 @@
 SHELL := /bin/bash
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sealrt/tools
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED ?= 0
 
 .PHONY: help
@@ -11,7 +10,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/sealrt
-	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/sealrt ./cmd/sealrt
+	go build -trimpath -ldflags "-s -w" -o bin/sealrt ./cmd/sealrt
 
 .PHONY: test
 test: ## all tests that need neither root nor a network beyond the module proxy
