@@ -45,7 +45,7 @@ func flagsOf(keyword string) []flagSpec {
 	case "RUN":
 		return []flagSpec{{"mount", manyValues, checkMount}, {"network", oneValue, checkNetwork}}
 	case "BASE":
-		return []flagSpec{{"platform", oneValue, checkPlatforms}, {"list", oneValue, nil}, {"keep-archives", noValue, nil}}
+		return []flagSpec{{"platform", oneValue, checkPlatforms}, {"list", oneValue, nil}, {"keep-archives", noValue, nil}, {"env", noValue, nil}}
 	}
 	return nil
 }

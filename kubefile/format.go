@@ -155,6 +155,7 @@ func (w writer) baseArgs(i *Base) []string {
 	words := w.flag("platform", i.Platform)
 	words = append(words, w.flag("list", i.List)...)
 	words = append(words, w.option("keep-archives", i.KeepArchives)...)
+	words = append(words, w.option("env", i.Env)...)
 	return append(words, "rootfs", "cache")
 }
 

@@ -233,6 +233,9 @@ type Base struct {
 	List string
 	// KeepArchives keeps the tarballs in images/ whose content was collected.
 	KeepArchives bool
+	// Env looks for images in the environment variables and arguments of
+	// containers too, where operators have those that they start.
+	Env bool
 	// None is true for "BASE none": nothing is collected, not even at the end
 	// of the stage. The other fields are then empty.
 	None bool

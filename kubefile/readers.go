@@ -341,7 +341,7 @@ func (s *statement) base() Instruction {
 	flags := s.flags()
 	i := &Base{
 		Position: s.pos(),
-		Platform: flags.value("platform"), List: flags.value("list"), KeepArchives: flags.isTrue("keep-archives"),
+		Platform: flags.value("platform"), List: flags.value("list"), KeepArchives: flags.isTrue("keep-archives"), Env: flags.isTrue("env"),
 	}
 	const usage = "BASE rootfs cache or BASE none"
 	words := strings.Fields(s.text.string[s.rest:])
