@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealrt/sealrt/artifact/layer"
+
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
@@ -69,7 +71,7 @@ func (a *ArchiveSink) put(ctx context.Context, r io.Reader, ref Reference, d v1.
 		return err
 	}
 	v := newVerifier(r, ref, d)
-	_, err := io.CopyBuffer(struct{ io.Writer }{a.w}, readerOnly{contextReader{ctx, v}}, make([]byte, 256<<10))
+	_, err := io.CopyBuffer(struct{ io.Writer }{a.w}, readerOnly{layer.UntilDone(ctx, v)}, make([]byte, 256<<10))
 	return err
 }
 

@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -10,6 +11,9 @@ import (
 
 // ErrNotFound is wrapped by every error that says a reference or blob is not where it was looked for.
 var ErrNotFound = errors.New("not found")
+
+// ErrPlatform is wrapped by those errors that are ErrNotFound because an image is there, but not for the platform.
+var ErrPlatform = fmt.Errorf("%w", ErrNotFound)
 
 // ErrUnauthorized is wrapped by errors that say a registry wants other credentials.
 var ErrUnauthorized = errors.New("unauthorized")
@@ -26,6 +30,13 @@ type Source interface {
 	// it. What it yields is not verified yet: ReadManifest and Copy do that. A blob that is missing is an error
 	// wrapping ErrNotFound.
 	Open(ctx context.Context, ref Reference, d v1.Descriptor, offset int64) (io.ReadCloser, error)
+}
+
+// Fetcher is the ability of a Source to resolve a reference and hand out its manifest with one request.
+type Fetcher interface {
+	// Fetch returns what Resolve returns, and the bytes, which have that digest; nil where they take a request of
+	// their own.
+	Fetch(ctx context.Context, ref Reference) (v1.Descriptor, []byte, error)
 }
 
 // Sink is a place that images are written to. Its methods may be called concurrently.

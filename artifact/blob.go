@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -20,6 +21,11 @@ type BlobWriter struct {
 	f     *os.File // nil once closed
 	n     int64
 	added bool
+	begun int64 // bytes that are on their way to the disk
+
+	partial            bool  // what is not committed stays for the next writer
+	kept               int64 // bytes that the last one left
+	reuseFrom, reuseTo int64 // those of them that Write passes over
 }
 
 // NewBlob begins a blob. The caller closes it in any case; what was not committed by then is discarded. ctx bounds
@@ -41,12 +47,38 @@ func (w *BlobWriter) Write(p []byte) (int, error) {
 	if w.f == nil {
 		return 0, os.ErrClosed
 	}
-	n, err := w.f.Write(p)
-	w.n += int64(n)
-	if err != nil {
-		return n, fmt.Errorf("write to the store at %s: %w", w.s.root, hint(w.s.root, err))
+	for done := 0; ; {
+		n, err := w.writeSome(p[done:])
+		done += n
+		w.n += int64(n)
+		if err != nil {
+			return done, fmt.Errorf("write to the store at %s: %w", w.s.root, hint(w.s.root, err))
+		}
+		if done == len(p) {
+			break
+		}
 	}
-	return n, nil
+	if w.n-w.begun >= writeback {
+		startWriteback(w.f, w.begun, w.n-w.begun)
+		w.begun = w.n
+	}
+	return len(p), nil
+}
+
+// writeback is how many bytes are written before they begin their way to the disk: what waits until all is synced at the
+// end takes its time then.
+const writeback = 4 << 20
+
+// writeSome writes, or passes over, the bytes up to where the one follows the other.
+func (w *BlobWriter) writeSome(p []byte) (int, error) {
+	switch {
+	case w.n >= w.reuseTo:
+	case w.n >= w.reuseFrom:
+		return int(min(int64(len(p)), w.reuseTo-w.n)), nil
+	default:
+		p = p[:min(int64(len(p)), w.reuseFrom-w.n)]
+	}
+	return w.f.WriteAt(p, w.n)
 }
 
 // Commit makes the bytes written so far the blob digest, at once and whole. It trusts the digest, which the producer
@@ -61,7 +93,14 @@ func (w *BlobWriter) Commit(digest v1.Hash, size int64) error {
 	case w.n != size:
 		return fmt.Errorf("commit %s: %d bytes written, %d announced", digest, w.n, size)
 	}
+	startWriteback(w.f, w.begun, w.n-w.begun)
 	err := w.f.Chmod(0o644)
+	if err == nil && w.kept > 0 { // its file is older than this process: what checks it after a power cut goes by the time
+		if err = w.f.Truncate(size); err == nil {
+			now := time.Now()
+			err = os.Chtimes(w.f.Name(), now, now)
+		}
+	}
 	if err == nil {
 		err = os.Rename(w.f.Name(), w.s.BlobPath(digest))
 	}
@@ -72,7 +111,7 @@ func (w *BlobWriter) Commit(digest v1.Hash, size int64) error {
 	return w.Close()
 }
 
-// Close discards what was not committed. It can be called twice, and after Commit.
+// Close discards what was not committed, unless ResumeBlob may go on with it. It can be called twice, and after Commit.
 func (w *BlobWriter) Close() error {
 	if w.f == nil {
 		return nil
@@ -81,7 +120,9 @@ func (w *BlobWriter) Close() error {
 	w.f = nil
 	defer func() { w.s.end(w.added) }()
 	if !w.added {
-		discard(f)
+		if !w.partial || !w.closePartial(f) {
+			discard(f)
+		}
 		return nil
 	}
 	if err := f.Close(); err != nil {
@@ -90,33 +131,10 @@ func (w *BlobWriter) Close() error {
 	return nil
 }
 
-// Put implements Sink. It verifies size and digest while it writes.
+// Put implements Sink. It verifies size and digest while it writes. What has come of a big blob when Put fails, or its
+// process dies, stays in the store, and the next Put goes on from there.
 func (s *Store) Put(ctx context.Context, ref Reference, d v1.Descriptor, open OpenFunc) error {
-	if err := s.begin(ctx, false); err != nil {
-		return err
-	}
-	defer s.end(false)
-	if ok, err := s.Has(ctx, ref, d); ok || err != nil {
-		return err
-	}
-	if err := s.CheckSpace(d.Size); err != nil {
-		return fmt.Errorf("%s: %s: %w", ref.Familiar(), d.Digest, err)
-	}
-	w, err := s.NewBlob(ctx)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	r, err := open(0)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	v := newVerifier(r, ref, d)
-	if _, err := io.CopyBuffer(w, readerOnly{contextReader{ctx, v}}, make([]byte, 256<<10)); err != nil {
-		return err
-	}
-	return w.Commit(d.Digest, d.Size)
+	return s.putNoting(ctx, ref, d, open, func(string) {})
 }
 
 // PutBytes stores a small blob, such as a manifest or config, and returns its descriptor.
@@ -148,11 +166,12 @@ func (s *Store) PutBytes(ctx context.Context, mediaType types.MediaType, b []byt
 
 // verifier passes on a blob's bytes and ends with an error instead of io.EOF when they are not the blob's.
 type verifier struct {
-	r   io.Reader
-	ref Reference
-	d   v1.Descriptor
-	h   hash.Hash
-	n   int64
+	r    io.Reader
+	ref  Reference
+	d    v1.Descriptor
+	h    hash.Hash
+	n    int64
+	file string // that r reads, when that is hidden in r
 }
 
 func newVerifier(r io.Reader, ref Reference, d v1.Descriptor) *verifier {
@@ -185,7 +204,7 @@ type damagedError struct {
 }
 
 func (v *verifier) damaged(cause error) error {
-	e := &damagedError{ref: v.ref, digest: v.d.Digest, cause: cause}
+	e := &damagedError{ref: v.ref, digest: v.d.Digest, cause: cause, file: v.file}
 	if f, ok := v.r.(*os.File); ok {
 		e.file = f.Name()
 	}
@@ -203,19 +222,6 @@ func (e *damagedError) Error() string {
 
 // Unwrap returns the cause.
 func (e *damagedError) Unwrap() error { return e.cause }
-
-// contextReader stops reading when its context ends. It lives for one copy only.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
-}
 
 // readerOnly hides other methods, so that io.CopyBuffer uses the buffer it was given.
 type readerOnly struct{ io.Reader }

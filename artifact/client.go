@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -94,6 +92,7 @@ func (c *client) doBody(ctx context.Context, method, url, contentType string, bo
 
 // repeat sends what build makes, again while that may help. Its errors are not wrapped yet.
 func (c *client) repeat(ctx context.Context, build func() (*http.Request, error), ok []int) (*http.Response, error) {
+	var p patience
 	for try := 0; ; try++ {
 		req, err := build()
 		if err != nil {
@@ -103,10 +102,16 @@ func (c *client) repeat(ctx context.Context, build func() (*http.Request, error)
 		if err == nil {
 			return resp, nil
 		}
+		if asked, tooLong := p.more(err); tooLong != nil {
+			return nil, tooLong
+		} else if asked && c.r.o.Retries >= 0 {
+			try-- // the host's gate waits, and who obeys may ask again
+			continue
+		}
 		if try >= c.r.o.Retries || !isTemporary(err) {
 			return nil, err
 		}
-		if err := c.r.pause.wait(ctx, try, err); err != nil {
+		if err := c.r.wait(ctx, try, err); err != nil {
 			return nil, err
 		}
 	}
@@ -116,7 +121,7 @@ func (c *client) repeat(ctx context.Context, build func() (*http.Request, error)
 func (c *client) once(req *http.Request, ok []int) (*http.Response, error) {
 	resp, err := c.hc.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, withoutQuery(err)
 	}
 	if slices.Contains(ok, resp.StatusCode) {
 		return resp, nil
@@ -125,36 +130,18 @@ func (c *client) once(req *http.Request, ok []int) (*http.Response, error) {
 	return nil, newStatusError(resp, c.s.who())
 }
 
-// pause is how long to wait before a request is repeated: first, then twice as long each time, up to most.
-type pause struct{ first, most time.Duration }
-
-var defaultPause = pause{first: 250 * time.Millisecond, most: 8 * time.Second} //nolint:gochecknoglobals // a constant of a type that has none
-
-// maxRetryAfter bounds what a registry may ask us to wait.
-const maxRetryAfter = time.Minute
-
-// wait waits before repetition try+1 of what failed with err. A registry that says when to come back is obeyed.
-func (p pause) wait(ctx context.Context, try int, err error) error {
-	d := min(p.first<<min(try, 16), p.most)
-	var se *statusError
-	if errors.As(err, &se) && se.retryAfter > 0 {
-		d = min(se.retryAfter, maxRetryAfter)
+// withoutQuery takes out of an error what follows the path of its URL: storage that registries redirect to has its
+// signatures there.
+func withoutQuery(err error) error {
+	var ue *url.Error
+	if !errors.As(err, &ue) {
+		return err
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if u, parseErr := url.Parse(ue.URL); parseErr == nil {
+		u.RawQuery, u.Fragment = "", ""
+		ue.URL = u.Redacted()
 	}
-}
-
-func parseRetryAfter(s string) time.Duration {
-	if n, err := strconv.Atoi(s); err == nil && n > 0 {
-		return time.Duration(n) * time.Second
-	}
-	return 0
+	return err
 }
 
 // download opens a blob or manifest from offset on. What breaks off is resumed.
@@ -197,6 +184,10 @@ func (r *resuming) open() error {
 	if err != nil {
 		return err
 	}
+	if n := resp.ContentLength; resp.StatusCode == http.StatusOK && n >= 0 && n != r.d.Size {
+		resp.Body.Close()
+		return r.c.wrap(fmt.Errorf("%s: the registry has %d bytes of it, the image says %d: push the image again", r.d.Digest, n, r.d.Size))
+	}
 	var from int64
 	if resp.StatusCode == http.StatusPartialContent {
 		if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-", &from); err != nil || from > r.pos {
@@ -232,8 +223,25 @@ func (r *resuming) Read(p []byte) (int, error) {
 	}
 }
 
-// again connects anew after cause, unless that has been tried often enough without getting on.
+// again connects anew after cause, in the end to another place that has the blob.
 func (r *resuming) again(cause error) error {
+	err := r.reconnect(cause)
+	if err == nil || !r.c.l.mirror || r.ctx.Err() != nil {
+		return err
+	}
+	r.c.r.abandon(r.c.l, fmt.Errorf("mirror %s: %w", r.c.l.domain, err))
+	rc, openErr := r.c.r.Open(r.ctx, r.c.ref, r.d, r.pos)
+	if openErr != nil {
+		return openErr // which has err
+	}
+	if next, ok := rc.(*resuming); ok { // as long as there is more to come
+		*r = *next
+	}
+	return nil
+}
+
+// reconnect connects anew, unless that has been tried often enough without getting on.
+func (r *resuming) reconnect(cause error) error {
 	if r.pos-r.mark >= resumeProgress {
 		r.tries = 0
 	}
@@ -244,7 +252,7 @@ func (r *resuming) again(cause error) error {
 	}
 	for r.tries < r.c.r.o.Retries && r.ctx.Err() == nil {
 		r.tries++
-		if err := r.c.r.pause.wait(r.ctx, r.tries-1, cause); err != nil {
+		if err := r.c.r.wait(r.ctx, r.tries-1, cause); err != nil {
 			return r.c.wrap(err)
 		}
 		err := r.open()

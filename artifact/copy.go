@@ -18,6 +18,9 @@ type CopyOptions struct {
 	Platform *v1.Platform       // copy only this platform's manifest of an index; nil copies all
 	Have     func(v1.Hash) bool // blobs that the other side is known to have; manifests are sent anyway
 	Observe  func(Event)        // called one event at a time, from any goroutine; may be nil
+	// MountFrom returns a repository of the destination's registry that has a blob, from which it can be taken instead
+	// of being sent; nil knows of none.
+	MountFrom func(v1.Hash) (Reference, bool)
 }
 
 // Optional abilities of the sinks of this package.
@@ -34,6 +37,10 @@ type (
 	roomer interface{ checkRoom(need int64) error }
 	// serial sinks take one blob after the other, in an order that must not change.
 	serial interface{ serial() }
+	// resumer goes on with what is left of an earlier attempt, and tells when that was of no use.
+	resumer interface {
+		putNoting(ctx context.Context, ref Reference, d v1.Descriptor, open OpenFunc, note func(string)) error
+	}
 	// mounter takes a blob from another repository of the same registry.
 	mounter interface {
 		mount(ctx context.Context, to Reference, d v1.Descriptor, src Source, from Reference) bool
@@ -253,18 +260,41 @@ func (c *copying) sendBlob(ctx context.Context, p part) error {
 		c.tell(e)
 		return nil
 	}
-	if m, ok := c.dst.(mounter); ok && m.mount(ctx, c.to, p.Descriptor, c.src, c.from) {
+	if c.mount(ctx, p.Descriptor) {
 		e.Kind = EventMounted
 		c.tell(e)
 		return nil
 	}
 	c.tell(Event{Kind: EventStarted, Digest: p.Digest, Name: p.name, Size: p.Size})
-	if err := c.dst.Put(ctx, c.to, p.Descriptor, c.opener(ctx, p)); err != nil {
+	if err := c.put(ctx, p); err != nil {
 		return err
 	}
 	e.Kind = EventDone
 	c.tell(e)
 	return nil
+}
+
+func (c *copying) put(ctx context.Context, p part) error {
+	if r, ok := c.dst.(resumer); ok {
+		return r.putNoting(ctx, c.to, p.Descriptor, c.opener(ctx, p), func(text string) {
+			c.tell(Event{Kind: EventNote, Name: text})
+		})
+	}
+	return c.dst.Put(ctx, c.to, p.Descriptor, c.opener(ctx, p))
+}
+
+// mount has the destination take a blob from another of its repositories, and reports whether it did.
+func (c *copying) mount(ctx context.Context, d v1.Descriptor) bool {
+	m, ok := c.dst.(mounter)
+	if !ok {
+		return false
+	}
+	if there, ok := c.dst.(Source); ok && c.o.MountFrom != nil {
+		if from, known := c.o.MountFrom(d.Digest); known {
+			return m.mount(ctx, c.to, d, there, from)
+		}
+	}
+	return m.mount(ctx, c.to, d, c.src, c.from)
 }
 
 func (c *copying) sendManifest(ctx context.Context, m manifestBytes) error {

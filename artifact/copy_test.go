@@ -107,6 +107,43 @@ func TestCopyBetweenRepositoriesMounts(t *testing.T) {
 	requireWholeStore(t, dst, ref)
 }
 
+func TestCopyMountsFromWhereItIsToldTo(t *testing.T) {
+	f, r := newFakeRegistry(t), fastRegistry(RegistryOptions{})
+	src := newStore(t)
+	ref, _ := tagged(t, src)
+	copyImage(t, r, f.ref(t, "a:v1"), src, ref)
+	f.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) { // a registry that keeps repositories apart
+		switch query := r.URL.Query(); {
+		case r.Method == http.MethodHead && strings.HasPrefix(r.URL.Path, "/v2/b/"):
+			w.WriteHeader(http.StatusNotFound)
+		case query.Get("mount") != "" && query.Get("from") == "a":
+			w.Header().Set("Location", "/v2/b/blobs/"+query.Get("mount"))
+			w.WriteHeader(http.StatusCreated)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+	f.requests()
+	mounted := 0
+	_, err := Copy(t.Context(), r, f.ref(t, "b:v1"), src, ref, CopyOptions{
+		MountFrom: func(v1.Hash) (Reference, bool) { return f.ref(t, "a:v1"), true },
+		Observe: func(e Event) {
+			if e.Kind == EventMounted {
+				mounted++
+			}
+		},
+	})
+	check(t, err)
+	for _, q := range f.requests() {
+		if strings.HasPrefix(q, "PATCH") {
+			t.Errorf("bytes were sent: %s", q)
+		}
+	}
+	if mounted == 0 {
+		t.Error("nothing was mounted")
+	}
+}
+
 func TestCopyOrderAndEvents(t *testing.T) {
 	src := newStore(t)
 	shared := []string{"shared", "x"}

@@ -20,6 +20,12 @@ func syncStore(dir string) error {
 	return nil
 }
 
+// startWriteback has the kernel begin to write a part of a file to the disk. It is a hint: nobody waits, and what goes
+// wrong is told when the file is synced.
+func startWriteback(f *os.File, from, n int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), from, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // bootID returns what is another string after each boot of the machine.
 func bootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

@@ -2,15 +2,11 @@ package artifact
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -100,10 +96,7 @@ func isLoopback(host string) bool {
 
 // find asks the registry which scheme it speaks and what it wants to see (OCI distribution-spec, "Determining Support").
 func (e *endpoint) find(ctx context.Context) error {
-	base, err := e.r.transport(e.insecure)
-	if err != nil {
-		return err
-	}
+	base := &byHost{r: e.r, insecure: e.insecure}
 	var first error
 	for _, scheme := range e.schemes() {
 		rt := &schemeTransport{inner: base, host: e.host, scheme: scheme}
@@ -137,7 +130,7 @@ func (e *endpoint) ping(ctx context.Context, rt http.RoundTripper) (*transport.C
 		if err == nil || try >= e.r.o.Retries || !isTemporary(err) || speaksHTTP(err) || isLoopback(e.host) && refused(err) {
 			return ch, err
 		}
-		if err := e.r.pause.wait(ctx, try, err); err != nil {
+		if err := e.r.wait(ctx, try, err); err != nil {
 			return nil, err
 		}
 	}
@@ -180,52 +173,6 @@ func (t *firstError) of(err error) error {
 func refused(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
-}
-
-// transport returns the connections that all requests share, verifying certificates or not.
-func (r *Registry) transport(insecure bool) (http.RoundTripper, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if rt := r.base[insecure]; rt != nil {
-		return rt, nil
-	}
-	pool, err := r.pool()
-	if err != nil {
-		return nil, err
-	}
-	rt := transport.NewUserAgent(&http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: pool, InsecureSkipVerify: insecure, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:   tlsTimeout,
-		ResponseHeaderTimeout: headerTimeout,
-		ExpectContinueTimeout: time.Second,
-		IdleConnTimeout:       time.Minute,
-		MaxIdleConnsPerHost:   r.o.Jobs,
-		ForceAttemptHTTP2:     true,
-		DisableCompression:    true, // blobs are what their digest says, and sizes are counted
-	}, r.o.UserAgent)
-	r.base[insecure] = rt
-	return rt, nil
-}
-
-// pool returns the certificates to trust: nil means the system's.
-func (r *Registry) pool() (*x509.CertPool, error) {
-	if r.o.CAFile == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(r.o.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the certificates of --ca-file: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read the certificates of --ca-file: %s holds no PEM certificate", r.o.CAFile)
-	}
-	return pool, nil
 }
 
 // schemeTransport makes every request to a registry use the scheme that it was found to speak, whatever a redirect

@@ -19,9 +19,10 @@ import (
 // statusError is a registry's refusal. It is ErrNotFound or ErrUnauthorized where the status says so.
 type statusError struct {
 	status     int
-	cause      error  // what the registry said (OCI distribution-spec, "Error Codes")
-	who        string // which credentials were sent, never the secret
-	retryAfter time.Duration
+	host       string        // that answered
+	cause      error         // what the registry said (OCI distribution-spec, "Error Codes")
+	who        string        // which credentials were sent, never the secret
+	retryAfter time.Duration // 0: it did not say
 }
 
 // newStatusError reads what an answer says; the caller closes the body.
@@ -30,9 +31,13 @@ func newStatusError(resp *http.Response, who string) *statusError {
 	if resp.Request != nil && resp.Request.Method == http.MethodHead { // there is no body to tell more
 		cause = fmt.Errorf("HEAD %s: %s", resp.Request.URL.Redacted(), resp.Status)
 	}
+	host := ""
+	if resp.Request != nil {
+		host = resp.Request.URL.Host
+	}
 	return &statusError{
-		status: resp.StatusCode, cause: cause, who: who,
-		retryAfter: parseRetryAfter(resp.Header.Get("Retry-After")),
+		status: resp.StatusCode, host: host, cause: cause, who: who,
+		retryAfter: retryAfter(resp, time.Now()),
 	}
 }
 
@@ -131,8 +136,10 @@ func (r *Registry) explain(host string, err error) error {
 		return err
 	case errors.Is(err, ErrUnauthorized):
 		return fmt.Errorf("%w: run `sealrt login %s` with the right user (some registries also answer so for what does not exist)", err, host)
+	case isRateLimit(err):
+		return fmt.Errorf("%w: %s has been asked too often: run `sealrt login %s`, as most registries let users ask more, try again later, or name a mirror in registries.conf", err, host, host)
 	case isCertificate(err):
-		return fmt.Errorf("the certificate of %s is not trusted: %w: pass --ca-file with the certificate of its authority, or --insecure", host, err)
+		return fmt.Errorf("the certificate of %s is not trusted: %w: pass --ca-file with the certificate of its authority, put that into /etc/containers/certs.d/%[1]s/ca.crt, or pass --insecure", host, err)
 	case speaksHTTP(err):
 		return fmt.Errorf("%s speaks plain http, not https: pass --plain-http if that is what you want", host)
 	case wantsHTTPS(err):

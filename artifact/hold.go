@@ -150,7 +150,7 @@ func discard(f *os.File) {
 	f.Close()
 }
 
-// recover removes what dead processes left in ingest/. A marker of another boot makes it check the blobs that were
+// recover removes what dead processes left in ingest/, but for what the next one can go on with. A marker of another boot makes it check the blobs that were
 // written since.
 func (s *Store) recover() error {
 	entries, err := os.ReadDir(s.path("ingest"))
@@ -161,6 +161,9 @@ func (s *Store) recover() error {
 		return err
 	}
 	for _, e := range entries {
+		if s.isFresh(e) {
+			continue
+		}
 		if err := s.reap(s.path("ingest/"+e.Name()), strings.HasPrefix(e.Name(), markerPrefix)); err != nil {
 			return err
 		}

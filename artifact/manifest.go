@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,6 +48,9 @@ func Manifest(ctx context.Context, src Source, ref Reference, platform *v1.Platf
 		return v1.Descriptor{}, nil, nil, fmt.Errorf("%s: %s: %w", ref.Familiar(), d.Digest, err)
 	}
 	b, err := ReadManifest(ctx, src, ref, m.Config)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: it was there once: push or load the image again", err)
+	}
 	if err != nil {
 		return v1.Descriptor{}, nil, nil, fmt.Errorf("config: %w", err)
 	}
@@ -105,7 +109,7 @@ func choose(list []v1.Descriptor, want *v1.Platform) (v1.Descriptor, error) {
 	case want == nil:
 		return v1.Descriptor{}, errors.New("the index is empty")
 	}
-	return v1.Descriptor{}, fmt.Errorf("platform %s: %w: the image is for %s", want, ErrNotFound, strings.Join(all, ", "))
+	return v1.Descriptor{}, fmt.Errorf("platform %s: %w: the image is for %s", want, ErrPlatform, strings.Join(all, ", "))
 }
 
 // MatchPlatform reports whether an image for have runs where want is asked for. The variant counts when want states
@@ -114,6 +118,13 @@ func MatchPlatform(have, want v1.Platform) bool {
 	h, w := plain(have), plain(want)
 	return h.OS == w.OS && h.Architecture == w.Architecture && (w.Variant == "" || h.Variant == w.Variant) &&
 		(w.OSVersion == "" || h.OSVersion == w.OSVersion)
+}
+
+// Fits reports whether an image with that configuration runs on a platform. What the configuration does not state fits,
+// and so does every variant.
+func Fits(config *v1.ConfigFile, want v1.Platform) bool {
+	have := v1.Platform{OS: cmp.Or(config.OS, want.OS), Architecture: cmp.Or(config.Architecture, want.Architecture)}
+	return MatchPlatform(have, v1.Platform{OS: want.OS, Architecture: want.Architecture})
 }
 
 func plain(p v1.Platform) v1.Platform {

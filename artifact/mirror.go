@@ -35,7 +35,7 @@ func (r *Registry) configured(ref Reference) (*sysregistriesv2.Registry, error) 
 		return nil, fmt.Errorf("%s: read registries.conf: %w", ref.Familiar(), err)
 	}
 	if reg != nil && reg.Blocked {
-		return nil, fmt.Errorf("%s: registry %s is blocked by registries.conf (%s)", ref.Familiar(), reg.Prefix,
+		return nil, fmt.Errorf("%s: registry %s is blocked by registries.conf (%s): name the image in another registry, or unblock this one there", ref.Familiar(), reg.Prefix,
 			sysregistriesv2.ConfigurationSourceDescription(r.system()))
 	}
 	return reg, nil
@@ -121,9 +121,13 @@ func (r *Registry) isDead(l location) error {
 // bury remembers mirrors that do not answer; ones that lack an image do.
 func (r *Registry) bury(l location, err error) {
 	var se *statusError
-	if errors.As(err, &se) {
-		return
+	if !errors.As(err, &se) {
+		r.abandon(l, err)
 	}
+}
+
+// abandon asks a mirror no more.
+func (r *Registry) abandon(l location, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dead[l.domain] = err

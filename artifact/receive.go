@@ -98,7 +98,7 @@ func adviseArchive(err error) error {
 var errNoArchive = errors.New("this is no OCI archive")
 
 func receive(ctx context.Context, s *Store, r io.Reader, observe func(Event)) (*v1.IndexManifest, error) {
-	plain, err := layer.Decompress(contextReader{ctx, r})
+	plain, err := layer.Decompress(layer.UntilDone(ctx, r))
 	if err != nil {
 		return nil, err
 	}

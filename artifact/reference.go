@@ -155,3 +155,8 @@ func (r *Reference) UnmarshalText(b []byte) error {
 	*r = p
 	return nil
 }
+
+// IsSHA256 reports whether h is a whole SHA-256 digest, which is the only kind that stores and layouts of ours hold.
+func IsSHA256(h v1.Hash) bool {
+	return h.Algorithm == "sha256" && len(h.Hex) == 64 && strings.Trim(h.Hex, "0123456789abcdef") == ""
+}

@@ -1,13 +1,13 @@
 package artifact
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"sync"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -24,6 +24,11 @@ type RegistryOptions struct {
 	Retries        int    // repeats of a failed request; 0 means 4, negative none
 	Jobs           int    // connections kept per registry; 0 means 4
 	UserAgent      string // "" means sealrt
+	// CertDirs are where directories HOST[:PORT] with certificates are (containers-certs.d(5)): the first that there is
+	// counts. nil means DefaultCertDirs.
+	CertDirs []string
+	// Observe is told, as EventNote, when a registry makes everybody wait. It is called from any goroutine and may be nil.
+	Observe func(Event)
 }
 
 // Registry reads and writes images in registries over HTTP (OCI distribution-spec). It implements Source and Sink; its
@@ -34,13 +39,16 @@ type RegistryOptions struct {
 type Registry struct {
 	o     RegistryOptions
 	pause pause
+	gates *gates
 
 	mu        sync.Mutex
 	hosts     map[hostKey]*endpoint
 	sessions  map[sessionKey]*session
 	dead      map[string]error   // mirrors that could not be reached
 	manifests map[v1.Hash][]byte // put and not tagged yet
-	base      map[bool]http.RoundTripper
+	base      map[certKey]http.RoundTripper
+
+	looks looks // for what is attached to images
 }
 
 // NewRegistry returns a client; nothing is read or contacted yet.
@@ -54,10 +62,17 @@ func NewRegistry(o RegistryOptions) *Registry {
 	if o.UserAgent == "" {
 		o.UserAgent = "sealrt"
 	}
+	if o.CertDirs == nil {
+		o.CertDirs = DefaultCertDirs[:]
+	}
+	if o.Observe == nil {
+		o.Observe = func(Event) {}
+	}
+	tell := func(text string) { o.Observe(Event{Kind: EventNote, Name: text}) }
 	return &Registry{
-		o: o, pause: defaultPause,
+		o: o, pause: defaultPause, gates: &gates{tell: tell, until: map[string]time.Time{}},
 		hosts: map[hostKey]*endpoint{}, sessions: map[sessionKey]*session{}, dead: map[string]error{},
-		manifests: map[v1.Hash][]byte{}, base: map[bool]http.RoundTripper{},
+		manifests: map[v1.Hash][]byte{}, base: map[certKey]http.RoundTripper{},
 	}
 }
 
@@ -68,9 +83,40 @@ func (r *Registry) Resolve(ctx context.Context, ref Reference) (d v1.Descriptor,
 		if d, err = r.resolveAt(ctx, l, actionPull, ref); errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("%w: check the repository and the tag", err)
 		}
+		if err == nil {
+			r.looks.serves(ref, l)
+		}
 		return err
 	})
 	return d, err
+}
+
+// Fetch is Resolve that returns the manifest too, whose bytes have the digest, with one request. It is for what is not on
+// this machine yet.
+func (r *Registry) Fetch(ctx context.Context, ref Reference) (d v1.Descriptor, raw []byte, err error) {
+	err = r.fromSources(ctx, ref, func(l location) error {
+		c, err := r.dial(ctx, l, actionPull, ref)
+		if err != nil {
+			return err
+		}
+		if d, raw, err = c.getManifest(ctx, ref.Object()); errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("%w: check the repository and the tag", err)
+		}
+		if err != nil {
+			return err
+		}
+		r.looks.serves(ref, l)
+		return checkPinned(ref, l, d)
+	})
+	return d, raw, err
+}
+
+// checkPinned refuses an answer to a reference with a digest that has another one.
+func checkPinned(ref Reference, l location, d v1.Descriptor) error {
+	if h, ok := ref.Digest(); ok && h != d.Digest {
+		return fmt.Errorf("%s: %s sent a manifest with digest %s: the registry, or a proxy before it, is damaged", ref.Familiar(), l.domain, d.Digest)
+	}
+	return nil
 }
 
 func (r *Registry) resolveAt(ctx context.Context, l location, action string, ref Reference) (v1.Descriptor, error) {
@@ -80,13 +126,13 @@ func (r *Registry) resolveAt(ctx context.Context, l location, action string, ref
 	}
 	d, err := c.headManifest(ctx, ref.Object())
 	if errors.Is(err, errNoDigest) {
-		d, err = c.getManifest(ctx, ref.Object())
+		d, _, err = c.getManifest(ctx, ref.Object())
+	}
+	if err == nil {
+		err = checkPinned(ref, l, d)
 	}
 	if err != nil {
 		return v1.Descriptor{}, err
-	}
-	if h, ok := ref.Digest(); ok && h != d.Digest {
-		return v1.Descriptor{}, fmt.Errorf("%s: %s sent a manifest with digest %s", ref.Familiar(), l.domain, d.Digest)
 	}
 	return d, nil
 }
@@ -98,7 +144,9 @@ func (r *Registry) Open(ctx context.Context, ref Reference, d v1.Descriptor, off
 		if err != nil {
 			return err
 		}
-		rc, err = c.download(ctx, d, offset)
+		if rc, err = c.download(ctx, d, offset); err == nil {
+			r.looks.serves(ref, l)
+		}
 		return err
 	})
 	return rc, err
@@ -214,64 +262,3 @@ var accepted = [...]types.MediaType{types.OCIImageIndex, types.OCIManifestSchema
 
 // errNoDigest says that the head of a manifest is not enough to describe it.
 var errNoDigest = errors.New("the registry sends no digest")
-
-func acceptManifests(req *http.Request) {
-	for _, mt := range accepted {
-		req.Header.Add("Accept", string(mt))
-	}
-}
-
-// headManifest asks what a tag or digest names (OCI distribution-spec, "Checking if content exists in the registry").
-func (c *client) headManifest(ctx context.Context, object string) (v1.Descriptor, error) {
-	resp, err := c.do(ctx, http.MethodHead, c.path("manifests", object), acceptManifests, http.StatusOK)
-	var se *statusError
-	if errors.As(err, &se) && !isTemporary(err) && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrUnauthorized) {
-		return v1.Descriptor{}, errNoDigest // some proxies refuse HEAD
-	}
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	resp.Body.Close()
-	mt := types.MediaType(resp.Header.Get("Content-Type"))
-	if mt.IsSchema1() {
-		return v1.Descriptor{}, c.wrap(errSchema1)
-	}
-	h, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
-	if err != nil || h.Algorithm != "sha256" || resp.ContentLength <= 0 || !isManifest(mt) {
-		return v1.Descriptor{}, errNoDigest
-	}
-	if resp.ContentLength > MaxManifest {
-		return v1.Descriptor{}, c.wrap(fmt.Errorf("the manifest has %s, more than the %s that one may have", bytesText(resp.ContentLength), bytesText(MaxManifest)))
-	}
-	return v1.Descriptor{MediaType: mt, Digest: h, Size: resp.ContentLength}, nil
-}
-
-// getManifest fetches a manifest to describe it.
-func (c *client) getManifest(ctx context.Context, object string) (v1.Descriptor, error) {
-	resp, err := c.do(ctx, http.MethodGet, c.path("manifests", object), acceptManifests, http.StatusOK)
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxManifest+1))
-	if err != nil {
-		return v1.Descriptor{}, c.wrap(err)
-	}
-	mt, err := sniffManifest(raw)
-	if err != nil {
-		return v1.Descriptor{}, c.wrap(err)
-	}
-	h, n, err := v1.SHA256(bytes.NewReader(raw))
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	return v1.Descriptor{MediaType: mt, Digest: h, Size: n}, nil
-}
-
-func (c *client) putManifest(ctx context.Context, object string, mt types.MediaType, raw []byte) error {
-	resp, err := c.doBody(ctx, http.MethodPut, c.path("manifests", object), string(mt), raw, http.StatusCreated, http.StatusOK, http.StatusAccepted)
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
-}

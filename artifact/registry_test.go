@@ -345,7 +345,7 @@ func TestPlainHTTPIsNotTakenForGranted(t *testing.T) {
 	f := newFakeRegistry(t)
 	r := fastRegistry(RegistryOptions{})
 	e := &endpoint{r: r, host: "registry.example.com"}
-	base, err := r.transport(false)
+	base, err := r.transport(e.host, false)
 	check(t, err)
 	rt := &schemeTransport{inner: redirectTo{f.host(), base}, host: e.host, scheme: "https"}
 	_, err = e.ping(t.Context(), rt)
@@ -600,4 +600,73 @@ blocked = true
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("what is nowhere: %v", err)
 	}
+}
+
+// TestErrorsHaveNoSignatures: what storage behind a registry lets one in by is as good as a password.
+func TestErrorsHaveNoSignatures(t *testing.T) {
+	f, src := newFakeRegistry(t), newStore(t)
+	ref, _ := tagged(t, src)
+	copyImage(t, fastRegistry(RegistryOptions{}), f.ref(t, "a:v1"), src, ref)
+	for name, to := range map[string]string{"nobody there": "127.0.0.1:1", "refused": f.host()} {
+		f.set(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
+			switch {
+			case strings.HasPrefix(q.URL.Path, "/storage"):
+				w.WriteHeader(403)
+			case strings.Contains(q.URL.Path, "/blobs/"):
+				http.Redirect(w, q, "http://"+to+"/storage/x?X-Amz-Signature=s3cr3t", http.StatusTemporaryRedirect)
+			default:
+				next.ServeHTTP(w, q)
+			}
+		})
+		_, err := Copy(t.Context(), newStore(t), ref, fastRegistry(RegistryOptions{Retries: -1}), f.ref(t, "a:v1"), CopyOptions{})
+		wantError(t, err, "a:v1", "/storage/x")
+		if strings.Contains(err.Error(), "s3cr3t") {
+			t.Errorf("%s: the error has the signature: %v", name, err)
+		}
+	}
+}
+
+// TestMirrorThatBreaksOff: the rest of a blob comes from the registry itself.
+func TestMirrorThatBreaksOff(t *testing.T) {
+	mirror, up, src, dst := newFakeRegistry(t), newFakeRegistry(t), newStore(t), newStore(t)
+	ref, d := tagged(t, src)
+	copyImage(t, fastRegistry(RegistryOptions{}), mirror.ref(t, "k3s:v1"), src, ref)
+	copyImage(t, fastRegistry(RegistryOptions{}), up.ref(t, "k3s:v1"), src, ref)
+	conf := filepath.Join(t.TempDir(), "registries.conf")
+	check(t, os.WriteFile(conf, fmt.Appendf(nil, "[[registry]]\nprefix = %q\nlocation = %[1]q\n[[registry.mirror]]\nlocation = %q\n", up.host(), mirror.host()), 0o600))
+	mirror.set(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
+		if strings.Contains(q.URL.Path, "/blobs/") {
+			if q.Header.Get("Range") != "" {
+				panic(http.ErrAbortHandler)
+			}
+			w = &half{ResponseWriter: w, left: 1 << 20}
+		}
+		next.ServeHTTP(w, q)
+	})
+	var mu sync.Mutex
+	var ranges []string
+	up.set(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
+		mu.Lock()
+		if strings.Contains(q.URL.Path, "/blobs/") {
+			ranges = append(ranges, q.Header.Get("Range"))
+		}
+		mu.Unlock()
+		next.ServeHTTP(w, q)
+	})
+	r := fastRegistry(RegistryOptions{RegistriesConf: conf, Retries: 1})
+	got, err := Copy(t.Context(), dst, ref, r, up.ref(t, "k3s:v1"), CopyOptions{Jobs: 1})
+	check(t, err)
+	if got.Digest != d.Digest || len(ranges) == 0 || !strings.HasPrefix(ranges[0], "bytes=") || strings.HasPrefix(ranges[0], "bytes=0-") {
+		t.Errorf("pulled %s, ranges asked of the registry: %q", got.Digest, ranges)
+	}
+	requireWholeStore(t, dst, ref)
+	up.Close()
+	mirror.set(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
+		if strings.Contains(q.URL.Path, "/blobs/") {
+			w = &half{ResponseWriter: w, left: 100}
+		}
+		next.ServeHTTP(w, q)
+	})
+	_, err = Copy(t.Context(), newStore(t), ref, fastRegistry(RegistryOptions{RegistriesConf: conf, Retries: -1}), up.ref(t, "k3s:v1"), CopyOptions{})
+	wantError(t, err, "mirror "+mirror.host(), "cannot be reached")
 }

@@ -47,6 +47,13 @@ func SaveArchive(ctx context.Context, path string, src Source, refs []Reference,
 }
 
 func saveArchive(ctx context.Context, path string, need int64, src Source, refs []Reference, o CopyOptions) error {
+	return Replace(path, need, func(w io.Writer) error { return WriteArchive(ctx, w, src, refs, o) })
+}
+
+// Replace makes the file at path of what write writes, at least need bytes. It appears, or replaces the one that was
+// there, when it is complete; that there is room for it is checked first. What an earlier call left half-written because
+// its process was killed is removed.
+func Replace(path string, need int64, write func(w io.Writer) error) error {
 	dir := filepath.Dir(path)
 	if err := reapPartial(path); err != nil {
 		return err
@@ -59,7 +66,7 @@ func saveArchive(ctx context.Context, path string, need int64, src Source, refs 
 		return full(dir, err)
 	}
 	defer discard(f) // its name is gone already when all went well
-	if err := WriteArchive(ctx, f, src, refs, o); err != nil {
+	if err := write(f); err != nil {
 		return full(dir, err)
 	}
 	if err := errors.Join(f.Chmod(0o644), f.Sync()); err != nil {

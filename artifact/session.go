@@ -183,7 +183,7 @@ func (s *session) exchange(ctx context.Context) (string, error) {
 		if try >= s.e.r.o.Retries || !isTemporary(err) {
 			return "", s.tokenError(err)
 		}
-		if err := s.e.r.pause.wait(ctx, try, err); err != nil {
+		if err := s.e.r.wait(ctx, try, err); err != nil {
 			return "", err
 		}
 	}

@@ -33,6 +33,7 @@ const HistoryBase = "BASE rootfs cache"
 const (
 	AnnotationRefName        = "org.opencontainers.image.ref.name" // OCI image-spec annotations.md
 	AnnotationContainerdName = "io.containerd.image.name"          // what containerd's import reads first
+	AnnotationImageName      = "io.sealrt.image.name"              // of what runtimes are not to take for an image, such as a signature
 )
 
 // MetadataFile is where a rootfs image states what it is, in the tree.

@@ -20,7 +20,7 @@ import (
 //
 // Beside the layout lie
 //
-//	ingest/      what is being written; nothing in it survives its process
+//	ingest/      what is being written; of big blobs it survives its process, for a week
 //	cache/       records of CachePut
 //	lock         held shared by who adds blobs, alone by Sweep
 //	index.lock   held while index.json is replaced

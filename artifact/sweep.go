@@ -25,7 +25,7 @@ func (s *Store) Inventory(ctx context.Context) ([]v1.Hash, error) {
 	return list, nil
 }
 
-// Sweep removes the blobs that no name reaches and the records that lost their blob, and returns the bytes freed. It
+// Sweep removes the blobs that no name reaches, what has come of blobs so far, and the records that lost their blob, and returns the bytes freed. It
 // needs the store for itself: while another process adds to it, or this one does, the error wraps ErrBusy.
 func (s *Store) Sweep(ctx context.Context) (freed int64, err error) {
 	return s.SweepAfter(ctx, func() (int64, error) { return 0, nil })
@@ -72,7 +72,11 @@ func (s *Store) sweep(ctx context.Context) (freed int64, err error) {
 	if freed, err = s.sweepBlobs(ctx, keep); err != nil {
 		return freed, err
 	}
-	return freed, s.sweepRecords(ctx)
+	parts, err := s.sweepPartials()
+	if err != nil {
+		return freed + parts, err
+	}
+	return freed + parts, s.sweepRecords(ctx)
 }
 
 // reachable returns the blobs that the names in the store, and the records of HeldRecords, reach. A manifest that cannot be read is an error: what it

@@ -116,12 +116,12 @@ func unpackLayer(ctx context.Context, src Source, ref Reference, d v1.Descriptor
 	v := newVerifier(r, ref, d)
 	if err := layer.Extract(ctx, dir, v, layer.ExtractOptions{}); err != nil {
 		var damaged *damagedError // says more than what a decoder stumbled over
-		if _, verr := io.Copy(io.Discard, contextReader{ctx, v}); errors.As(verr, &damaged) {
+		if _, verr := io.Copy(io.Discard, layer.UntilDone(ctx, v)); errors.As(verr, &damaged) {
 			return damaged
 		}
 		return err
 	}
-	_, err = io.Copy(io.Discard, contextReader{ctx, v}) // what follows the end of the tar belongs to the digest
+	_, err = io.Copy(io.Discard, layer.UntilDone(ctx, v)) // what follows the end of the tar belongs to the digest
 	return err
 }
 

@@ -31,7 +31,7 @@ func (c *client) upload(ctx context.Context, d v1.Descriptor, open OpenFunc) err
 		if !retry || try >= c.r.o.Retries {
 			return c.wrap(fmt.Errorf("upload %s: %w", d.Digest, err))
 		}
-		if werr := c.r.pause.wait(ctx, try, err); werr != nil {
+		if werr := c.r.wait(ctx, try, err); werr != nil {
 			return c.wrap(werr)
 		}
 		u.locate(ctx)

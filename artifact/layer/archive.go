@@ -158,11 +158,11 @@ func checkEntry(e Entry) error {
 	if e.Name == "." {
 		return errors.New("the root is no entry of its own")
 	}
-	if strings.HasPrefix(path.Base(e.Name), whiteoutPrefix) && (e.Mode != 0 || e.Open != nil || e.Size != 0) {
-		return fmt.Errorf("names that start with %s are reserved for whiteouts: rename it", whiteoutPrefix)
+	if strings.HasPrefix(path.Base(e.Name), WhiteoutPrefix) && (e.Mode != 0 || e.Open != nil || e.Size != 0) {
+		return fmt.Errorf("names that start with %s are reserved for whiteouts: rename it", WhiteoutPrefix)
 	}
-	if i := strings.Index("/"+e.Name, "/"+whiteoutPrefix); i >= 0 && strings.Contains(e.Name[i:], "/") {
-		return fmt.Errorf("names that start with %s are reserved for whiteouts: rename it", whiteoutPrefix)
+	if i := strings.Index("/"+e.Name, "/"+WhiteoutPrefix); i >= 0 && strings.Contains(e.Name[i:], "/") {
+		return fmt.Errorf("names that start with %s are reserved for whiteouts: rename it", WhiteoutPrefix)
 	}
 	switch e.Mode.Type() {
 	case fs.ModeDir:

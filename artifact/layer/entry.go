@@ -13,8 +13,8 @@ import (
 
 // The names by which a layer says that something of the layers below is gone (OCI image-spec, layer.md, "Whiteouts").
 const (
-	whiteoutPrefix = ".wh."
-	opaqueName     = ".wh..wh..opq"
+	WhiteoutPrefix = ".wh."         // before the name of what is gone
+	OpaqueWhiteout = ".wh..wh..opq" // in a directory of which nothing shows through from below
 	// markerPrefix starts the names of which only the opaque marker has a meaning; old aufs left the others behind.
 	markerPrefix = ".wh..wh."
 )
@@ -44,12 +44,12 @@ type Entry struct {
 // Whiteout returns the entry that deletes name, with all below it, from the layers below.
 func Whiteout(name string) Entry {
 	dir, base := path.Split(name)
-	return Entry{Name: dir + whiteoutPrefix + base}
+	return Entry{Name: dir + WhiteoutPrefix + base}
 }
 
 // Opaque returns the entry that deletes everything in dir from the layers below, but not dir itself.
 func Opaque(dir string) Entry {
-	return Entry{Name: path.Join(dir, opaqueName)}
+	return Entry{Name: path.Join(dir, OpaqueWhiteout)}
 }
 
 // Compare orders two names as the entries of a layer are ordered: a directory before what is in it, that before
@@ -70,7 +70,7 @@ func Compare(a, b string) int {
 }
 
 func compareBase(a, b string) int {
-	hideA, hideB := strings.HasPrefix(a, whiteoutPrefix), strings.HasPrefix(b, whiteoutPrefix)
+	hideA, hideB := strings.HasPrefix(a, WhiteoutPrefix), strings.HasPrefix(b, WhiteoutPrefix)
 	switch {
 	case hideA == hideB:
 		return strings.Compare(a, b)

@@ -106,7 +106,7 @@ func (x *extractor) apply(hdr *tar.Header, content io.Reader) error {
 	if ignored, err := marker(hdr.Name); ignored || err != nil {
 		return err
 	}
-	if strings.HasPrefix(path.Base(hdr.Name), whiteoutPrefix) {
+	if strings.HasPrefix(path.Base(hdr.Name), WhiteoutPrefix) {
 		return x.whiteout(hdr.Name)
 	}
 	if hdr.Name == "." {

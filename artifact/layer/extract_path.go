@@ -17,10 +17,10 @@ func marker(name string) (ignored bool, err error) {
 	dirs := strings.Split(name, "/")
 	for i, part := range dirs {
 		switch last := i == len(dirs)-1; {
-		case strings.HasPrefix(part, markerPrefix) && !(last && part == opaqueName):
+		case strings.HasPrefix(part, markerPrefix) && !(last && part == OpaqueWhiteout):
 			return true, nil
-		case strings.HasPrefix(part, whiteoutPrefix) && !last:
-			return false, fmt.Errorf("names that start with %s are reserved for whiteouts", whiteoutPrefix)
+		case strings.HasPrefix(part, WhiteoutPrefix) && !last:
+			return false, fmt.Errorf("names that start with %s are reserved for whiteouts", WhiteoutPrefix)
 		}
 	}
 	return false, nil
@@ -29,7 +29,7 @@ func marker(name string) (ignored bool, err error) {
 // whiteout deletes what the layers below have of a name or, if it is the opaque marker, in a directory.
 func (x *extractor) whiteout(name string) error {
 	dir, base := path.Split(name)
-	victim := strings.TrimPrefix(base, whiteoutPrefix)
+	victim := strings.TrimPrefix(base, WhiteoutPrefix)
 	if victim == "" || victim == "." || victim == ".." {
 		return errors.New("the whiteout names no file")
 	}
@@ -40,7 +40,7 @@ func (x *extractor) whiteout(name string) error {
 		return nil // there is nothing below
 	case err != nil:
 		return x.explain(dir, err)
-	case base == opaqueName:
+	case base == OpaqueWhiteout:
 		return x.pruneMembers(parent, dir)
 	default:
 		return x.prune(parent, path.Join(dir, victim))

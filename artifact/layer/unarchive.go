@@ -23,8 +23,8 @@ const tarBlock = 512
 // or compressed with gzip, bzip2, xz or zstd. isArchive is false for anything else, and for compressed files that hold no
 // tar archive.
 //
-// A plain archive that open returns as a file is read in place; others are unpacked once, into a file without a name
-// in dir. The entries can be opened until closeAll, which must be called in any case, and not afterwards. Names are clean, no
+// A plain archive that open returns as a file, or as something that can be read at any place and knows its size, is read
+// in place; others are unpacked once, into a file without a name in dir. The entries can be opened until closeAll, which must be called in any case, and not afterwards. Names are clean, no
 // two are the same, and none is a whiteout or leads out of the tree; modes and owners are those of the archive, and
 // parents may be missing. Hard links are files of their own. Devices and named pipes are an error.
 func FromArchive(ctx context.Context, dir string, open func() (io.ReadCloser, error)) (entries []Entry, isArchive bool, closeAll func() error, err error) {
@@ -70,9 +70,16 @@ func (a *archiveFile) prepare(ctx context.Context, dir string, r io.ReadCloser) 
 	if source.err != nil {
 		return source.err
 	}
-	f, isFile := r.(*os.File)
-	if isTarHeader(head) && isFile {
-		return a.inPlace(f)
+	switch r := r.(type) {
+	case *os.File:
+		if isTarHeader(head) {
+			return a.inPlace(r)
+		}
+	case sizedReaderAt:
+		if isTarHeader(head) {
+			a.at, a.size, a.unchanged = r, r.Size(), nothing
+			return nil
+		}
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -93,6 +100,12 @@ func (a *archiveFile) prepare(ctx context.Context, dir string, r io.ReadCloser) 
 		return nil
 	}
 	return a.spool(ctx, dir, unpacked)
+}
+
+// sizedReaderAt is a part of a file, as io.SectionReader is.
+type sizedReaderAt interface {
+	io.ReaderAt
+	Size() int64
 }
 
 // inPlace reads an archive where it lies.

@@ -169,8 +169,8 @@ func archiveName(name string) (string, error) {
 		return "", errors.New("it leads out of the archive")
 	}
 	for part := range strings.SplitSeq(clean, "/") {
-		if strings.HasPrefix(part, whiteoutPrefix) {
-			return "", fmt.Errorf("names that start with %s delete files in images: rename it", whiteoutPrefix)
+		if strings.HasPrefix(part, WhiteoutPrefix) {
+			return "", fmt.Errorf("names that start with %s delete files in images: rename it", WhiteoutPrefix)
 		}
 	}
 	return clean, checkName(clean)

@@ -393,6 +393,33 @@ func TestFromArchiveRefusesDamage(t *testing.T) {
 	}
 }
 
+// partOfFile is a file inside another, such as an archive in a layer.
+type partOfFile struct{ *io.SectionReader }
+
+func (partOfFile) Close() error { return nil }
+
+func TestFromArchiveReadsAPartOfAFileInPlace(t *testing.T) {
+	raw := tarOf(t, tarFile("a", "of a"), tarFile("b", "of b"))
+	inside := "before" + string(raw) + "behind"
+	nowhere := filepath.Join(t.TempDir(), "missing") // a copy would fail
+	entries, is, done, err := FromArchive(t.Context(), nowhere, func() (io.ReadCloser, error) {
+		return partOfFile{io.NewSectionReader(strings.NewReader(inside), 6, int64(len(raw)))}, nil
+	})
+	if err != nil || !is || len(entries) != 2 {
+		t.Fatalf("%d entries, %v, %v", len(entries), is, err)
+	}
+	r, err := entries[1].Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(r); string(b) != "of b" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+	if err := errors.Join(r.Close(), done()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFromArchiveReportsAFileThatChanges(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "a.tar")
 	os.WriteFile(name, tarOf(t, tarFile("a", "1")), 0o644)
@@ -477,7 +504,7 @@ func FuzzFromArchive(f *testing.F) {
 		defer done()
 		seen := map[string]bool{}
 		for _, e := range entries {
-			if !fs.ValidPath(strings.ToValidUTF8(e.Name, "_")) || e.Name == "." || seen[e.Name] || strings.HasPrefix(path.Base(e.Name), whiteoutPrefix) {
+			if !fs.ValidPath(strings.ToValidUTF8(e.Name, "_")) || e.Name == "." || seen[e.Name] || strings.HasPrefix(path.Base(e.Name), WhiteoutPrefix) {
 				t.Errorf("name %q", e.Name)
 			}
 			seen[e.Name] = true

@@ -18,13 +18,13 @@ import (
 // A plain archive that is cut off exactly between two entries is no error, since some tools write no end: only a
 // digest tells.
 func Walk(ctx context.Context, r io.Reader, fn func(hdr *tar.Header, content io.Reader) error) error {
-	archive, err := Decompress(&contextReader{ctx, r})
+	archive, err := Decompress(UntilDone(ctx, r))
 	if err != nil {
 		return err
 	}
 	defer archive.Close()
 	// Twice, since a few bytes may decompress to very many.
-	plain := &contextReader{ctx, archive}
+	plain := UntilDone(ctx, archive)
 	tr := tar.NewReader(plain)
 	for {
 		hdr, err := next(tr)
@@ -79,15 +79,18 @@ func cleanName(name string) (string, error) {
 	return clean, checkName(clean)
 }
 
-// contextReader reads until its context ends.
+// UntilDone returns a reader of r that stops when ctx ends, with its cause.
+func UntilDone(ctx context.Context, r io.Reader) io.Reader { return &contextReader{ctx, r} }
+
+// contextReader lives for one reading; hence the context.
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader
 }
 
 func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
 	}
 	return c.r.Read(p)
 }

@@ -1,0 +1,86 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+func acceptManifests(req *http.Request) {
+	for _, mt := range accepted {
+		req.Header.Add("Accept", string(mt))
+	}
+}
+
+// headManifest asks what a tag or digest names (OCI distribution-spec, "Checking if content exists in the registry").
+func (c *client) headManifest(ctx context.Context, object string) (v1.Descriptor, error) {
+	resp, err := c.do(ctx, http.MethodHead, c.path("manifests", object), acceptManifests, http.StatusOK)
+	var se *statusError
+	if errors.As(err, &se) && !isTemporary(err) && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrUnauthorized) {
+		return v1.Descriptor{}, errNoDigest // some proxies refuse HEAD
+	}
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	resp.Body.Close()
+	mt := types.MediaType(resp.Header.Get("Content-Type"))
+	if mt.IsSchema1() {
+		return v1.Descriptor{}, c.wrap(errSchema1)
+	}
+	h, err := v1.NewHash(resp.Header.Get("Docker-Content-Digest"))
+	if err != nil || h.Algorithm != "sha256" || resp.ContentLength <= 0 || !isManifest(mt) {
+		return v1.Descriptor{}, errNoDigest
+	}
+	if resp.ContentLength > MaxManifest {
+		return v1.Descriptor{}, c.wrap(tooBig(resp.ContentLength))
+	}
+	return v1.Descriptor{MediaType: mt, Digest: h, Size: resp.ContentLength}, nil
+}
+
+// getManifest fetches a manifest.
+func (c *client) getManifest(ctx context.Context, object string) (v1.Descriptor, []byte, error) {
+	resp, err := c.do(ctx, http.MethodGet, c.path("manifests", object), acceptManifests, http.StatusOK)
+	if err != nil {
+		return v1.Descriptor{}, nil, err
+	}
+	defer resp.Body.Close()
+	if resp.ContentLength > MaxManifest {
+		return v1.Descriptor{}, nil, c.wrap(tooBig(resp.ContentLength))
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxManifest+1))
+	if err != nil {
+		return v1.Descriptor{}, nil, c.wrap(err)
+	}
+	mt, err := sniffManifest(raw)
+	if err != nil {
+		return v1.Descriptor{}, nil, c.wrap(err)
+	}
+	h, n, err := v1.SHA256(bytes.NewReader(raw))
+	if err != nil {
+		return v1.Descriptor{}, nil, err
+	}
+	if says := resp.Header.Get("Docker-Content-Digest"); strings.HasPrefix(says, "sha256:") && says != h.String() {
+		return v1.Descriptor{}, nil, c.wrap(fmt.Errorf("the registry says that the manifest has digest %s, its bytes have %s: the registry, or a proxy before it, is damaged", says, h))
+	}
+	return v1.Descriptor{MediaType: mt, Digest: h, Size: n}, raw, nil
+}
+
+// tooBig says that a manifest is none.
+func tooBig(n int64) error {
+	return fmt.Errorf("the manifest has %s, more than the %s that one may have", bytesText(n), bytesText(MaxManifest))
+}
+
+func (c *client) putManifest(ctx context.Context, object string, mt types.MediaType, raw []byte) error {
+	resp, err := c.doBody(ctx, http.MethodPut, c.path("manifests", object), string(mt), raw, http.StatusCreated, http.StatusOK, http.StatusAccepted)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
