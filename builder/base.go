@@ -2,40 +2,47 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"slices"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap"
+	"github.com/sealrt/sealrt/artifact/airgap/find"
+	"github.com/sealrt/sealrt/artifact/layer"
 	"github.com/sealrt/sealrt/builder/remote"
 )
 
-// imagesIndex is the index of the container images in a cluster image.
-const imagesIndex = "images/index.json"
+// imageIgnoreFile names what is not to be collected, in the context and in the tree.
+const imageIgnoreFile = ".imageignore"
 
 // baseStep collects the container images that the tree so far names.
 type baseStep struct {
 	from
 	platform *v1.Platform // nil: that of the image
-	list     string       // the only list to read; empty: all usual ones
+	list     string       // the only list to read; empty: all usual places
+	keep     bool         // leave the archives in images/ as they are
+	env      bool         // look into the environment of containers too
 	none     bool
 }
 
 func (s *baseStep) do(ctx context.Context, w *work) error {
 	w.image.based = true
+	if w.lookout != nil {
+		return s.look(ctx, w)
+	}
 	if s.none {
 		w.image.addHistory(s.Instruction.String(), w.Created, true)
-		return nil
+		return w.checkKept(ctx)
 	}
 	before := len(w.image.layers)
 	if err := s.collect(ctx, w, w.later+1); err != nil {
 		return err
 	}
-	if len(w.image.layers) == before {
+	if len(w.image.layers) <= before {
 		w.image.addHistory(s.Instruction.String(), w.Created, true)
 	}
 	return nil
@@ -44,31 +51,61 @@ func (s *baseStep) do(ctx context.Context, w *work) error {
 // collect adds the layers of the container images; none when the tree names none. The image gets at most later
 // layers afterwards.
 func (s *baseStep) collect(ctx context.Context, w *work, later int) error {
-	tree := treeFS{w.image.tree}
-	images, err := s.find(tree)
-	if err != nil || len(images) == 0 {
+	images, err := s.find(ctx, w)
+	if err != nil {
 		return err
 	}
-	if w.Source == nil {
-		return errors.New("the tree names container images, and there is no registry to ask for them: write BASE none to build without")
-	}
-	index, err := fs.ReadFile(tree, imagesIndex)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := w.adoptLayout(ctx); err != nil {
 		return err
+	}
+	archives, err := s.archives(ctx, w)
+	if err != nil {
+		return err
+	}
+	if len(images)+len(archives.images) == 0 {
+		return w.checkKept(ctx)
+	}
+	if !w.hasFile(imageIgnoreFile) && len(w.files.imageIgnore) > 0 { // so that the image itself tells what it need not have
+		w.addFiles(ctx, []layer.Entry{textEntry(imageIgnoreFile, string(w.files.imageIgnore))}, artifact.HistoryBase)
+	}
+	if s.keep {
+		for _, i := range archives.images {
+			w.image.kept = append(w.image.kept, i.Ref)
+		}
+	} else {
+		images = append(images, archives.images...)
+		if err := w.dropArchives(ctx, archives.names); err != nil {
+			return err
+		}
 	}
 	platform := w.platform
 	if s.platform != nil {
 		platform = *s.platform
 	}
-	w.task.work()
-	set, err := airgap.Collect(ctx, images, airgap.Options{
-		Source: w.locked(w.Source, remote.LockImage, platform), Store: w.Store, Platform: platform, Jobs: w.Jobs, Observe: w.task.transfer, Created: w.Created,
-		BaseIndex: index, BaseLayers: len(w.image.layers) + later,
-		Have: func(h v1.Hash) bool { return w.image.tree.node("images/blobs/"+h.Algorithm+"/"+h.Hex) != nil },
-	})
+	src, signatures, err := w.containerImages(ctx, platform, archives.sources)
 	if err != nil {
 		return err
 	}
+	o := airgap.Options{
+		Source: src, Place: w.place(platform), Store: w.Store, Platform: platform, Jobs: w.Jobs,
+		Observe: w.task.transfer, Created: w.Created, Compression: w.Compression, Buffers: w.buffers,
+		BaseLayers: len(w.image.layers) + later,
+		Signatures: signatures, NeedSignatures: w.Frozen, Check: w.Check,
+	}
+	if err := w.image.inside(&o); err != nil {
+		return err
+	}
+	w.task.work()
+	set, err := airgap.Collect(ctx, images, o)
+	if err != nil {
+		return err
+	}
+	return w.addImages(ctx, set)
+}
+
+// addImages puts what was collected on top.
+func (w *work) addImages(ctx context.Context, set *airgap.Set) error {
+	w.image.index = set.Index
 	for _, l := range set.Layers {
 		d := l.Blob.Descriptor()
 		entries, err := w.viewLayer(ctx, d)
@@ -80,9 +117,32 @@ func (s *baseStep) collect(ctx context.Context, w *work, later int) error {
 	return nil
 }
 
-func (s *baseStep) find(tree treeFS) ([]airgap.Image, error) {
+// containerImages joins the places where container images are looked for: archives of the tree, this store, the places
+// that the user named, and registries. Their signatures are where they are.
+func (w *work) containerImages(ctx context.Context, p v1.Platform, archives []artifact.Source) (artifact.Source, airgap.Signatures, error) {
+	named, err := w.sourcesOf(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	sources := slices.Concat(archives, named, []artifact.Source{airgap.Complete(w.Store, p)})
+	registry := w.Source
+	if registry == nil {
+		registry = noRegistry{}
+	}
+	sources = append(sources, registry)
+	all := airgap.FirstOf(sources...)
+	return w.locked(all, remote.LockImage, p), w.signatures(all, p), nil
+}
+
+// find looks for the images that the tree asks for.
+func (s *baseStep) find(ctx context.Context, w *work) ([]airgap.Image, error) {
+	tree := treeFS{w.image.tree}
 	if s.list == "" {
-		return airgap.Find(tree)
+		o, err := s.findOptions(w)
+		if err != nil {
+			return nil, err
+		}
+		return find.Images(ctx, tree, o)
 	}
 	f, err := tree.Open(s.list)
 	if err != nil {
@@ -93,4 +153,28 @@ func (s *baseStep) find(tree treeFS) ([]airgap.Image, error) {
 		return nil, fmt.Errorf("--list: %s is a directory", s.list)
 	}
 	return airgap.ParseList(s.list, io.Reader(f))
+}
+
+// findOptions says how the tree is searched. Charts are rendered for the version of the distribution, where the tree or
+// the base tells it.
+func (s *baseStep) findOptions(w *work) (find.Options, error) {
+	kind, _, err := w.kind()
+	if err != nil {
+		return find.Options{}, fmt.Errorf("%s: %w", w.File.Name, err)
+	}
+	version, _, _ := strings.Cut(kind.Version, "+") // the suffix of the distribution means nothing to charts
+	return find.Options{
+		KubeVersion: version, Env: w.defaults(), EnvImages: s.env, Ignore: w.files.imageIgnore,
+		Note: func(text string) { w.tell(Event{Kind: BuildWarning, Text: text}) },
+	}, nil
+}
+
+// defaults are the variables of the image so far.
+func (w *work) defaults() map[string]string {
+	env := map[string]string{}
+	for _, kv := range w.image.config.Config.Env {
+		name, value, _ := strings.Cut(kv, "=")
+		env[name] = value
+	}
+	return env
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap"
 	"github.com/sealrt/sealrt/artifact/layer"
 	"github.com/sealrt/sealrt/builder/remote"
 	"github.com/sealrt/sealrt/kubefile"
@@ -22,11 +24,16 @@ import (
 
 // Options are everything that a build depends on. File, Context and Store are required.
 type Options struct {
-	File     *kubefile.File
-	Context  string          // directory that COPY reads
-	Store    *artifact.Store // receives the image; base images are looked for here first
-	Source   artifact.Source // where base images and container images come from, a registry; nil: nowhere
-	Platform *v1.Platform    // of this machine; nil: that of this program
+	File    *kubefile.File
+	Context string          // directory that COPY reads
+	Store   *artifact.Store // receives the image; base images are looked for here first
+	Source  artifact.Source // where base images and container images come from, a registry; nil: nowhere
+	// ImageSources are where container images are looked for before Source: places as transport.Open knows them, and
+	// cluster images.
+	ImageSources []string
+	DockerHost   string       // address of the docker daemon that docker-daemon: means; "" is the usual one
+	DockerCerts  string       // folder of the certificates that it wants, as DOCKER_CERT_PATH; "" is no TLS
+	Platform     *v1.Platform // of this machine; nil: that of this program
 	// Platforms are what to build for; empty is the platform of FROM --platform, or else this machine's architecture.
 	Platforms   []v1.Platform
 	BuildArgs   map[string]string
@@ -46,6 +53,9 @@ type Options struct {
 	Lock   *remote.Lock // answers what names mean, and records it; may be nil
 	Frozen bool         // what Lock does not say is an error
 
+	// Check is asked about every container image in the built one, with its signatures; nil: none has to be signed.
+	Check func(ctx context.Context, s airgap.Signed) error
+
 	CacheFrom []artifact.Reference // images of CacheTo in Source, whose layers need not be made again
 	CacheTo   []artifact.Reference // where in CacheSink to leave the layers that were used or made
 	CacheSink artifact.Sink
@@ -61,39 +71,13 @@ type Options struct {
 // Kubefile are kubefile.Errors. An image without tags is there until the next sweep of the store.
 func Build(ctx context.Context, o Options) (d v1.Descriptor, err error) {
 	o = withDefaults(o)
-	platforms, err := platformsOf(o)
+	b, platforms, done, err := prepare(ctx, o)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	if err := check(o, nil); err != nil {
-		return v1.Descriptor{}, err
-	}
-	if o.Store == nil {
-		return v1.Descriptor{}, errors.New("build: a store is needed")
-	}
-	release, err := o.Store.Hold(ctx)
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	if err := PruneTrees(o.Store); err != nil {
-		return v1.Descriptor{}, err
-	}
-	files, err := openContext(o.Context, o.Store.Root())
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	defer files.Close()
-	b, err := newBuild(ctx, o, files, platforms)
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	if files.store != "" {
-		b.note("the store, " + files.store + ", is no part of the context")
-	}
+	defer func() { err = errors.Join(err, done()) }()
 	reportUnknownArgs(b)
-	built, err := b.platforms(ctx, platforms)
+	built, err := b.platforms(ctx, platforms, (*stage).finish)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -110,6 +94,57 @@ func Build(ctx context.Context, o Options) (d v1.Descriptor, err error) {
 		b.note(tag.Familiar() + " is " + d.Digest.String())
 	}
 	return d, nil
+}
+
+// prepare checks what can be checked beforehand, and opens what a build works with: the store is held, and the context
+// open, until done is called.
+func prepare(ctx context.Context, o Options) (b *build, platforms []v1.Platform, done func() error, err error) {
+	var opened closers
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, opened.close())
+		}
+	}()
+	if platforms, err = platformsOf(o); err == nil {
+		err = check(o, nil)
+	}
+	if err == nil && o.Store == nil {
+		err = errors.New("build: a store is needed")
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	release, err := o.Store.Hold(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	opened = append(opened, release)
+	if err = PruneTrees(o.Store); err != nil {
+		return nil, nil, nil, err
+	}
+	files, err := openContext(o.Context, o.Store.Root())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	opened = append(opened, files.Close)
+	if b, err = newBuild(ctx, o, files, platforms); err != nil {
+		return nil, nil, nil, err
+	}
+	opened = append(opened, b.close)
+	if files.store != "" {
+		b.note("the store, " + files.store + ", is no part of the context")
+	}
+	return b, platforms, opened.close, nil
+}
+
+// closers end what was opened, the last first.
+type closers []func() error
+
+func (c closers) close() (err error) {
+	for _, end := range slices.Backward(c) {
+		err = errors.Join(err, end())
+	}
+	return err
 }
 
 func withDefaults(o Options) Options {
@@ -169,7 +204,9 @@ type build struct {
 	several     bool               // platforms
 	first       string             // of the platforms
 	stages      map[string]*stage  // planned so far
+	lookout     *lookout           // BASE tells it what it would collect, and collects nothing; nil: BASE collects
 	spools      spools
+	places      places
 	downloads   *remote.Downloader
 	downloading downloading
 
@@ -216,15 +253,19 @@ func compressors(jobs int) int {
 }
 
 // close gives up what the entries of layers were read from.
-func (b *build) close() error { return b.spools.close() }
+func (b *build) close() error { return errors.Join(b.spools.close(), b.places.close()) }
 
-// platforms builds for every platform and returns the descriptors of the manifests, with their platforms.
-func (b *build) platforms(ctx context.Context, platforms []v1.Platform) ([]v1.Descriptor, error) {
+// platforms builds for every platform and returns what end makes of the target's image: the descriptors of the
+// manifests, with their platforms.
+func (b *build) platforms(ctx context.Context, platforms []v1.Platform, end func(*stage, context.Context, *image) (v1.Descriptor, error)) ([]v1.Descriptor, error) {
 	targets := make([]*stage, len(platforms))
 	for i, p := range platforms {
 		var err error
 		if targets[i], err = b.target(ctx, p); err != nil {
 			return nil, err
+		}
+		if b.lookout != nil {
+			targets[i].steps = untilBase(targets[i].steps)
 		}
 	}
 	built := make([]v1.Descriptor, len(platforms))
@@ -242,7 +283,7 @@ func (b *build) platforms(ctx context.Context, platforms []v1.Platform) ([]v1.De
 			if err != nil {
 				return err
 			}
-			built[i], err = s.finish(ctx, m)
+			built[i], err = end(s, ctx, m)
 			return err
 		})
 	}

@@ -148,7 +148,7 @@ func (c *cache) export(ctx context.Context, b *build) error {
 		t := b.newTask("export the cache to " + ref.Familiar())
 		t.work()
 		if err := exportCache(ctx, b.CacheSink, ref, c.store, c.used, t.transfer); err != nil {
-			t.fail(err)
+			t.fail(ctx, err)
 			return err
 		}
 		t.done()

@@ -41,7 +41,7 @@ func explicit(t *tree, all []layer.Entry) []layer.Entry {
 	there := map[string]fs.FileMode{}
 	var opaque []string
 	for _, e := range all {
-		if path.Base(e.Name) == opaqueName {
+		if path.Base(e.Name) == layer.OpaqueWhiteout {
 			opaque = append(opaque, path.Dir(e.Name))
 		} else {
 			there[e.Name] = e.Mode
@@ -50,7 +50,7 @@ func explicit(t *tree, all []layer.Entry) []layer.Entry {
 	if len(opaque) == 0 {
 		return all
 	}
-	all = slices.DeleteFunc(slices.Clone(all), func(e layer.Entry) bool { return path.Base(e.Name) == opaqueName })
+	all = slices.DeleteFunc(slices.Clone(all), func(e layer.Entry) bool { return path.Base(e.Name) == layer.OpaqueWhiteout })
 	gone := map[string]bool{}
 	for _, dir := range opaque {
 		missing(t.node(dir), dir, there, gone)
@@ -83,7 +83,7 @@ func missing(n *node, dir string, there map[string]fs.FileMode, gone map[string]
 // unchanged says whether e leaves the tree as it is.
 func unchanged(e layer.Entry, t *tree) (bool, error) {
 	dir, base := path.Split(e.Name)
-	if name, ok := strings.CutPrefix(base, whiteoutPrefix); ok {
+	if name, ok := strings.CutPrefix(base, layer.WhiteoutPrefix); ok {
 		return t.node(path.Join(path.Clean(dir), name)) == nil, nil
 	}
 	n := t.node(e.Name)

@@ -27,7 +27,9 @@ type contextDir struct {
 	dir    *layer.Dir // the same, for reading
 	ignore *patternmatcher.PatternMatcher
 	store  string // name of the store's directory, if it lies in the context
-	opened time.Time
+	// imageIgnore is the .imageignore of the context: what no BASE collects.
+	imageIgnore []byte
+	opened      time.Time
 }
 
 // openContext opens the directory; the caller closes it. The store, whose directory is given unless it is "", is no
@@ -43,6 +45,10 @@ func openContext(dir, store string) (*contextDir, error) {
 		return nil, fmt.Errorf("open the context: %w", err)
 	}
 	if c.ignore, err = readIgnore(root); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("open the context: %w", err)
+	}
+	if c.imageIgnore, err = root.ReadFile(imageIgnoreFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.Close()
 		return nil, fmt.Errorf("open the context: %w", err)
 	}

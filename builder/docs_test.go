@@ -142,7 +142,7 @@ func docContext(t *testing.T) map[string]string {
 	return map[string]string{
 		"bin/k3s": "k3s", "etc/config.yaml": "a: b\n", "scripts/setup.sh": "echo set up\n", "scripts/README.md": "read me\n",
 		"imageList": list, "ImageList": list, "more.txt": "docker.io/library/redis:7\n",
-		"manifests/shop.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop}\n", "charts/shop/Chart.yaml": "name: shop\n",
+		"manifests/shop.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop}\n", "charts/shop/Chart.yaml": "apiVersion: v2\nname: shop\nversion: 1.0.0\n",
 		"rootfs/bin/k0s": "k0s", "rootfs/etc/k0s.yaml": "c: d\n", runtime.GOARCH + "/bin/k0s": "k0s for one platform",
 		"release notes.txt": "news\n", "cni-plugins.tgz": tgz(t, "./bridge", "./loopback"),
 		".kubefileignore": "**/*.bak\n", "old.bak": "",
@@ -167,8 +167,8 @@ func tgz(t *testing.T, names ...string) string {
 
 // docRegistry answers for all registries from the one in memory.
 type docRegistry struct {
-	*artifact.Registry
-	host string
+	artifact.Source // which hides what else a registry can do: only what is below asks the right one
+	host            string
 }
 
 func (r docRegistry) here(ref artifact.Reference) (artifact.Reference, error) {
@@ -181,7 +181,7 @@ func (r docRegistry) Resolve(ctx context.Context, ref artifact.Reference) (v1.De
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	return r.Registry.Resolve(ctx, here)
+	return r.Source.Resolve(ctx, here)
 }
 
 func (r docRegistry) Open(ctx context.Context, ref artifact.Reference, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
@@ -189,7 +189,7 @@ func (r docRegistry) Open(ctx context.Context, ref artifact.Reference, d v1.Desc
 	if err != nil {
 		return nil, err
 	}
-	return r.Registry.Open(ctx, here, d, offset)
+	return r.Source.Open(ctx, here, d, offset)
 }
 
 // docImages is a registry of the images that the examples name. alpine is the shell of this machine with its libraries.

@@ -176,7 +176,7 @@ func (s *stage) fromBase(ctx context.Context) (*image, error) {
 		err = s.at(s.source.From, err)
 	}
 	if err != nil {
-		t.fail(err)
+		t.fail(ctx, err)
 		return nil, err
 	}
 	t.done()
@@ -214,6 +214,7 @@ func (s *stage) fill(ctx context.Context, m *image, t *task) error {
 			return err
 		}
 		m.tree.apply(entries)
+		m.holds = append(m.holds, nil)
 		m.layers = append(m.layers, there(record{Digest: d.Digest, DiffID: from.config.RootFS.DiffIDs[i], Size: d.Size, MediaType: d.MediaType}))
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -19,21 +20,25 @@ import (
 type image struct {
 	config   v1.ConfigFile
 	layers   []*pending
+	holds    [][]layer.Entry // what each layer holds
 	tree     *tree
-	inherits map[string]string // labels of the base image that this Kubefile did not state again
-	based    bool              // a BASE instruction was met
+	inherits map[string]string    // labels of the base image that this Kubefile did not state again
+	based    bool                 // a BASE instruction was met
+	kept     []artifact.Reference // container images in archives that stay as they are
+	index    v1.Hash              // of images/index.json, as BASE wrote it last
 }
 
 // clone returns an image that can be changed without changing m.
 func (m *image) clone() *image {
 	return &image{
-		config: *m.config.DeepCopy(), layers: slices.Clone(m.layers), tree: m.tree.clone(), inherits: copyMap(m.inherits), based: m.based,
+		config: *m.config.DeepCopy(), layers: slices.Clone(m.layers), holds: slices.Clone(m.holds), tree: m.tree.clone(), inherits: copyMap(m.inherits), based: m.based, kept: slices.Clone(m.kept), index: m.index,
 	}
 }
 
 // add puts a layer with these entries on top.
 func (m *image) add(l *pending, entries []layer.Entry, createdBy string, created time.Time) {
 	m.layers = append(m.layers, l)
+	m.holds = append(m.holds, entries)
 	m.tree.apply(entries)
 	m.addHistory(createdBy, created, false)
 }
@@ -97,6 +102,8 @@ func put(ctx context.Context, s *artifact.Store, mediaType types.MediaType, valu
 
 // pending is a layer that may still be being written.
 type pending struct {
+	begin  func()        // starts writing when somebody first waits; nil: that was done
+	once   sync.Once     // of begin
 	done   chan struct{} // closed when record and err are there
 	record record
 	err    error
@@ -117,6 +124,9 @@ func (p *pending) set(r record, err error) {
 }
 
 func (p *pending) wait(ctx context.Context) (record, error) {
+	if p.begin != nil {
+		p.once.Do(p.begin)
+	}
 	select {
 	case <-p.done:
 		return p.record, p.err

@@ -21,7 +21,7 @@ func (s *stage) finish(ctx context.Context, m *image) (v1.Descriptor, error) {
 	w.task.work()
 	d, err := w.finish(ctx)
 	if err != nil {
-		w.task.fail(err)
+		w.task.fail(ctx, err)
 		return v1.Descriptor{}, err
 	}
 	w.task.done()
@@ -64,7 +64,10 @@ func (w *work) describe(ctx context.Context) error {
 			return fmt.Errorf("%s: add %s: %w", w.File.Name, artifact.MetadataFile, err)
 		}
 	}
-	return w.label(kind)
+	if err := w.label(kind); err != nil || kind.Type != artifact.TypeRootfs {
+		return err
+	}
+	return w.compareDistro(ctx, kind, w.image.kept)
 }
 
 // kind finds out what the image is: from the LABELs of this Kubefile, then Metadata, then what lies in bin, then the
@@ -108,7 +111,11 @@ func (w *work) kind() (kind artifact.Kind, stated bool, err error) {
 
 // metadata reads the Metadata file of the tree.
 func (w *work) metadata() (meta artifact.Metadata, stated bool, err error) {
-	data, err := fs.ReadFile(treeFS{w.image.tree}, artifact.MetadataFile)
+	return readMetadata(treeFS{w.image.tree})
+}
+
+func readMetadata(tree fs.FS) (meta artifact.Metadata, stated bool, err error) {
+	data, err := fs.ReadFile(tree, artifact.MetadataFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return meta, false, nil
 	}

@@ -17,30 +17,41 @@ func (w *work) addFiles(ctx context.Context, entries []layer.Entry, createdBy st
 		w.image.addHistory(createdBy, w.Created, true)
 		return
 	}
-	groups := group(entries)
+	archives, entries := apart(entries)
+	var groups [][]layer.Entry
+	if len(entries) > 0 {
+		groups = group(entries)
+	}
 	if len(w.image.layers)+len(groups)+w.later > maxFileLayers {
 		groups = [][]layer.Entry{entries}
 	}
 	for _, g := range groups {
+		p := w.writeFiles(ctx, g)
+		p.once.Do(p.begin)
+		w.image.add(p, g, createdBy, w.Created)
+	}
+	for _, g := range archives { // BASE takes them apart, if it comes: their layers wait to be needed
 		w.image.add(w.writeFiles(ctx, g), g, createdBy, w.Created)
 	}
 }
 
-// writeFiles finds or writes a layer, in the background.
+// writeFiles finds or writes a layer, in the background, once it is begun.
 func (w *work) writeFiles(ctx context.Context, entries []layer.Entry) *pending {
 	p := newPending()
 	s, t, i := w.stage, w.task, w.step
-	t.part()
-	s.group.Go(func() error {
-		r, err := s.fileLayer(ctx, t, entries)
-		if err != nil {
-			err = s.at(i, err)
-			t.fail(err)
-		}
-		p.set(r, err)
-		t.done()
-		return err
-	})
+	p.begin = func() {
+		t.part()
+		s.group.Go(func() error {
+			r, err := s.fileLayer(ctx, t, entries)
+			if err != nil {
+				err = s.at(i, err)
+				t.fail(ctx, err)
+			}
+			p.set(r, err)
+			t.done()
+			return err
+		})
+	}
 	return p
 }
 

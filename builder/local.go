@@ -94,7 +94,7 @@ func (l *local) Run(ctx context.Context, c Command) (_ *Changes, err error) {
 		if !isWhiteout(e.Name) {
 			err = l.look(&e, filepath.Join(s.Upper, e.Name), seen, c.Log)
 		} else if e.Mode != 0 { // a file of that name
-			err = fmt.Errorf("%s: names that start with %s are reserved for what layers delete: rename it", e.Name, whiteoutPrefix)
+			err = fmt.Errorf("%s: names that start with %s are reserved for what layers delete: rename it", e.Name, layer.WhiteoutPrefix)
 		}
 		if err != nil {
 			return nil, err

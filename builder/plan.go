@@ -227,7 +227,7 @@ func (p *planner) base(i *kubefile.Base) (step, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &baseStep{from: from{i}, list: strings.Trim(path.Clean("/"+words[1]), "/"), none: i.None}
+	s := &baseStep{from: from{i}, list: strings.Trim(path.Clean("/"+words[1]), "/"), none: i.None, keep: i.KeepArchives, env: i.Env}
 	if words[0] != "" {
 		if s.platform, err = v1.ParsePlatform(words[0]); err != nil {
 			return nil, fmt.Errorf("platform %q: %w", words[0], err)

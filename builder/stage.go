@@ -56,7 +56,7 @@ func (s *stage) run(ctx context.Context) (*image, error) {
 		t := s.task(fmt.Sprintf("%d/%d", i+1, len(s.steps)), st.source())
 		if err := st.do(ctx, &work{stage: s, image: m, task: t, step: st.source(), later: len(s.steps) - i - 1}); err != nil {
 			err = s.at(st.source(), err)
-			t.fail(err)
+			t.fail(ctx, err)
 			return nil, err
 		}
 		t.done()

@@ -1,6 +1,8 @@
 package builder
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -117,8 +119,11 @@ func (t *task) done() {
 	}
 }
 
-// fail ends the node.
-func (t *task) fail(err error) {
+// fail ends the node. One that ends because another failed is canceled.
+func (t *task) fail(ctx context.Context, err error) {
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) && !errors.Is(err, context.Canceled) {
+		err = context.Canceled
+	}
 	t.mu.Lock()
 	first := !t.ended
 	t.ended = true

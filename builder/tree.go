@@ -25,12 +25,6 @@ func newDir(name string) *node {
 	return &node{Entry: &layer.Entry{Name: name, Mode: fs.ModeDir | 0o755}, children: map[string]*node{}}
 }
 
-// Names of entries that delete (OCI image-spec, layer.md, "Whiteouts").
-const (
-	whiteoutPrefix = ".wh."
-	opaqueName     = ".wh..wh..opq"
-)
-
 // apply puts the entries of a layer over the tree. What the layer deletes goes first, as it means the layers below.
 func (t *tree) apply(entries []layer.Entry) {
 	for _, e := range entries {
@@ -41,10 +35,10 @@ func (t *tree) apply(entries []layer.Entry) {
 		parent := t.node(path.Clean(dir))
 		switch {
 		case parent == nil || parent.children == nil:
-		case base == opaqueName:
+		case base == layer.OpaqueWhiteout:
 			parent.children = map[string]*node{}
 		default:
-			delete(parent.children, strings.TrimPrefix(base, whiteoutPrefix))
+			delete(parent.children, strings.TrimPrefix(base, layer.WhiteoutPrefix))
 		}
 	}
 	nodes := make([]node, len(entries))
@@ -80,7 +74,7 @@ func (n *node) clone() *node {
 
 func isWhiteout(name string) bool {
 	_, base := splitName(name)
-	return strings.HasPrefix(base, whiteoutPrefix)
+	return strings.HasPrefix(base, layer.WhiteoutPrefix)
 }
 
 // splitName splits a clean relative path; the directory of names at the root is ".".

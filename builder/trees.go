@@ -203,10 +203,10 @@ func (t *trees) hide(ctx context.Context, tree string, d v1.Descriptor) error {
 				return err
 			}
 		}
-		if base == opaqueName {
+		if base == layer.OpaqueWhiteout {
 			err = markOpaque(filepath.Join(tree, dir))
 		} else {
-			err = markDeleted(filepath.Join(tree, dir, strings.TrimPrefix(base, whiteoutPrefix)))
+			err = markDeleted(filepath.Join(tree, dir, strings.TrimPrefix(base, layer.WhiteoutPrefix)))
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", e.Name, err)

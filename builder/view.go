@@ -40,6 +40,7 @@ type viewEntry struct {
 const (
 	maxViewText   = 512 << 10          // bytes of a file whose content a view keeps
 	maxViewRecord = artifact.MaxRecord // bytes
+	fewFiles      = 64                 // in an uncompressed layer, which are listed as fast as a record is read
 )
 
 // viewLayer lists a layer of the store. Unchanged layers are read once; later builds read the listing.
@@ -49,6 +50,9 @@ func (b *build) viewLayer(ctx context.Context, d v1.Descriptor) ([]layer.Entry, 
 		var err error
 		if v, err = readView(ctx, b.Store, d); err != nil {
 			return nil, fmt.Errorf("list layer %s: %w", d.Digest, err)
+		}
+		if d.MediaType == layer.None.MediaType() && len(v.Files) <= fewFiles {
+			return b.entries(ctx, v, d), nil
 		}
 		if err := v.keep(b.Store, d); err != nil {
 			return nil, err
@@ -78,6 +82,9 @@ func (b *build) entries(ctx context.Context, v view, d v1.Descriptor) []layer.En
 			entries[i].Open = func() (io.ReadCloser, error) {
 				if int64(len(f.Text)) == f.Size {
 					return io.NopCloser(bytes.NewReader(f.Text)), nil
+				}
+				if d.MediaType == layer.None.MediaType() {
+					return openInLayer(ctx, b.Store, d, f.Name)
 				}
 				return b.trees.open(ctx, d, f.Name)
 			}
@@ -154,6 +161,39 @@ func headerMode(hdr *tar.Header) fs.FileMode {
 func wanted(name string) bool {
 	dir, _, nested := strings.Cut(name, "/")
 	return !nested || dir == "manifests" || dir == "charts" || name == "images/index.json"
+}
+
+// openInLayer opens a file of an uncompressed layer where it lies.
+func openInLayer(ctx context.Context, store *artifact.Store, d v1.Descriptor, name string) (io.ReadCloser, error) {
+	f, err := os.Open(store.BlobPath(d.Digest))
+	if err != nil {
+		return nil, err
+	}
+	for tr := tar.NewReader(f); ctx.Err() == nil; {
+		hdr, err := tr.Next()
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("look for %s in layer %s: %w", name, d.Digest, err)
+		}
+		if strings.TrimPrefix(path.Clean("/"+hdr.Name), "/") == name {
+			at, err := f.Seek(0, io.SeekCurrent)
+			if err != nil || hdr.Typeflag != tar.TypeReg || hdr.PAXRecords["GNU.sparse.major"] != "" { // not as it lies
+				return fileInLayer{tr, f}, err
+			}
+			return struct {
+				*io.SectionReader
+				io.Closer
+			}{io.NewSectionReader(f, at, hdr.Size), f}, nil
+		}
+	}
+	f.Close()
+	return nil, context.Cause(ctx)
+}
+
+// fileInLayer is an open file of a layer.
+type fileInLayer struct {
+	io.Reader
+	io.Closer
 }
 
 // walkLayer calls fn for each entry of a layer of the store. Content of uncompressed layers that fn does not read is

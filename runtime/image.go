@@ -3,7 +3,6 @@ package runtime
 import (
 	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,9 +12,10 @@ import (
 	"strings"
 	"testing/fstest"
 
-	"github.com/google/go-containerregistry/pkg/v1"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap/layout"
 	"github.com/sealrt/sealrt/artifact/layer"
 )
 
@@ -30,10 +30,6 @@ const (
 	imagesDir = "images/"
 	indexFile = imagesDir + "index.json"
 )
-
-// opaque marks a directory of which nothing shows through from below
-// (image-spec layer.md, "Opaque Whiteout").
-const opaque = ".wh..wh..opq"
 
 // OpenImage reads of a cluster image what a plan needs: its kind, its
 // settings, its small files (etc/, manifests/, YAML at the root) and the names
@@ -112,11 +108,11 @@ func (f *smallFiles) read(ctx context.Context, src artifact.Source, ref artifact
 	fresh, names := fstest.MapFS{}, map[string]bool{}
 	err = layer.Walk(ctx, blob, func(hdr *tar.Header, content io.Reader) error {
 		name := path.Clean(hdr.Name)
-		if path.Base(name) == opaque {
+		if path.Base(name) == layer.OpaqueWhiteout {
 			f.remove(path.Dir(name), false)
 			return nil
 		}
-		if gone, ok := strings.CutPrefix(path.Base(name), ".wh."); ok {
+		if gone, ok := strings.CutPrefix(path.Base(name), layer.WhiteoutPrefix); ok {
 			f.remove(path.Join(path.Dir(name), gone), true)
 			return nil
 		}
@@ -161,15 +157,15 @@ func (f *smallFiles) images() ([]string, error) {
 	if !ok {
 		return nil, nil
 	}
-	var index v1.IndexManifest
-	if err := json.Unmarshal(raw.Data, &index); err != nil {
+	index, err := layout.ParseIndex(raw.Data)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", indexFile, err)
 	}
 	var names []string
 	for _, m := range index.Manifests {
-		name := m.Annotations[artifact.AnnotationContainerdName]
-		if name == "" {
-			name = m.Annotations[artifact.AnnotationRefName]
+		name := layout.NameOf(m)
+		if name == "" && layout.AttachedName(m) != "" {
+			continue // a signature, which no container runtime takes
 		}
 		if name == "" {
 			return nil, errors.New(indexFile + ": " + m.Digest.String() + " has no name")

@@ -89,3 +89,20 @@ func TestOpenImageSeesTheTreeAsItIsUnpacked(t *testing.T) {
 		t.Error("a file below an opaque directory shows through")
 	}
 }
+
+func TestOpenImageTakesSignaturesForNoImages(t *testing.T) {
+	const entry = `{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","annotations":{"NAME":"example.com/app:1"}}`
+	open := func(entries ...string) ([]string, error) {
+		store, ref := image(t, []layer.Entry{file("images/index.json", `{"schemaVersion":2,"manifests":[`+strings.Join(entries, ",")+`]}`)})
+		i, err := runtime.OpenImage(t.Context(), store, ref, v1.Platform{OS: "linux", Architecture: "amd64"})
+		return i.Images, err
+	}
+	named := func(annotation string) string { return strings.Replace(entry, "NAME", annotation, 1) }
+	images, err := open(named(artifact.AnnotationImageName), named(artifact.AnnotationContainerdName))
+	if diff := cmp.Diff([]string{"example.com/app:1"}, images); diff != "" || err != nil {
+		t.Errorf("%s, %v", diff, err)
+	}
+	if _, err := open(named("of.something.else")); err == nil {
+		t.Error("an image without a name is no error")
+	}
+}

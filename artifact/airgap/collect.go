@@ -16,23 +16,48 @@ import (
 	"github.com/sealrt/sealrt/artifact/layer"
 )
 
-// defaultJobs is the number of images or layers that are worked on at a time.
+// defaultJobs is how much is fetched at a time.
 const defaultJobs = 4
 
 // Options says where Collect reads and writes. Source, Store and Platform are
 // required.
 type Options struct {
-	Source     artifact.Source    // where the container images are
-	Store      *artifact.Store    // where the layers go
-	Platform   v1.Platform        // of the cluster image
-	Jobs       int                // images or layers at a time; 0 means 4
-	Have       func(v1.Hash) bool // blobs that the base image carries; nil: none
-	BaseIndex  []byte             // images/index.json of the base image, whose other entries are kept; nil: none
-	BaseLayers int                // layers that the cluster image has besides
+	Source artifact.Source // where the container images are
+	// Place opens the place that Image.From names. Nothing is closed; nil: no
+	// image has one.
+	Place func(ctx context.Context, from string) (Place, error)
+	// Check is asked about each image with the signatures that were found of it;
+	// nil: signatures are carried along unchecked.
+	Check func(ctx context.Context, s Signed) error
+	// Signatures finds the signatures that are carried along; nil: none are,
+	// but those that a Place lists.
+	Signatures Signatures
+	// NeedSignatures makes it an error that a signature which Signatures lists
+	// cannot be had. Otherwise it is left out, and the user told.
+	NeedSignatures bool
+	Store          *artifact.Store    // where the layers go
+	Platform       v1.Platform        // of the cluster image
+	Jobs           int                // images or layers at a time; 0 means 4
+	Have           func(v1.Hash) bool // blobs that the base image carries; nil: none
+	BaseIndex      []byte             // images/index.json of the base image, whose other entries are kept; nil: none
+	// Base opens the blobs that Have reports. With it, an image that BaseIndex names and the base image has whole is kept
+	// as it is, without asking anybody. nil: the base image's are asked for like others.
+	Base       artifact.Source
+	BaseLayers int // layers that the cluster image has besides
+	// Compression is that of layers whose blob is not compressed; Buffers are
+	// what they are compressed with, see [layer.Options].
+	Compression layer.Compression
+	Buffers     *layer.Buffers
 	// Created is the time of the entries of the last layer, which holds the
 	// index. Layers of blobs follow from the blobs alone: theirs is the Unix epoch.
 	Created time.Time
 	Observe func(artifact.Event) // called one event at a time, from any goroutine; may be nil
+}
+
+// Place is a source that knows what it has.
+type Place interface {
+	artifact.Source
+	Refs(ctx context.Context) ([]artifact.Named, error)
 }
 
 // Layer is a layer of a cluster image that holds a part of images/.
@@ -80,27 +105,43 @@ func (e *MissingError) Unwrap() []error {
 
 // Collect packs images into layers, which it leaves in o.Store. A blob is
 // fetched once, whichever images share it, and not at all when the base image
-// carries it or an earlier Collect packed it. When images cannot be had, the
-// error is a *MissingError that lists all of them. Layers stay in the store
+// carries it or an earlier Collect packed it. One that broke off with an earlier
+// Collect is fetched from there on. When images cannot be had, the error is a
+// *MissingError that lists all of them; when o.Check refuses some, it is an
+// *UnsignedError. Layers stay in the store
 // only as long as somebody holds or tags them, see [artifact.Store.Hold].
 func Collect(ctx context.Context, images []Image, o Options) (*Set, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = defaultJobs
 	}
 	o.Observe = serialized(o.Observe)
-	wanted, err := merge(images, o.Platform)
+	srcs, err := newSources(o)
+	if err != nil {
+		return nil, fmt.Errorf("collect images: %w", err)
+	}
+	images, missing, err := srcs.expand(ctx, images)
+	if err != nil {
+		return nil, fmt.Errorf("collect images: %w", err)
+	}
+	wanted, err := Merge(images, o.Platform)
 	if err != nil {
 		return nil, err
 	}
-	found, err := resolveAll(ctx, wanted, o)
+	found, err := resolveAll(ctx, wanted, srcs, missing, o)
 	if err != nil {
+		return nil, fmt.Errorf("collect images: %w", err)
+	}
+	if err := checkSignatures(ctx, wanted, found, o); err != nil {
 		return nil, fmt.Errorf("collect images: %w", err)
 	}
 	index, err := formatIndex(found, o.BaseIndex)
 	if err != nil {
 		return nil, fmt.Errorf("collect images: %w", err)
 	}
-	set, err := pack(ctx, found, index, o)
+	set, err := pack(ctx, wanted, found, index, o)
+	if err == nil {
+		err = srcs.usual.remember(wanted)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("collect images: %w", err)
 	}
@@ -120,19 +161,26 @@ func serialized(observe func(artifact.Event)) func(artifact.Event) {
 	}
 }
 
-// request is an image that is asked for, with everybody who asks.
-type request struct {
-	ref      artifact.Reference
-	platform v1.Platform
-	where    []string
+// Request is an image that is asked for, with everybody who asks.
+type Request struct {
+	Ref      artifact.Reference
+	Platform v1.Platform
+	From     []string // the places to read it from; none: the usual ones
+	Where    []string // every file:line that asks for it
 }
 
-// merge makes one request of all images of one name, in the order of the first
+// missing is r in the list of what could not be had.
+func (r *Request) missing(err error) Missing {
+	return Missing{Ref: r.Ref, Where: slices.Compact(r.Where), Err: err}
+}
+
+// Merge makes one request of all images of one name, in the order of the first
 // of each. Lines that ask for one name on several platforms are alternatives:
-// the platform of the cluster image is taken.
-func merge(images []Image, platform v1.Platform) ([]*request, error) {
-	var order []*request
-	byRef := map[artifact.Reference]*request{}
+// the platform of the cluster image is taken. The error names all
+// that ask for other platforms.
+func Merge(images []Image, platform v1.Platform) ([]*Request, error) {
+	var order []*Request
+	byRef := map[artifact.Reference]*Request{}
 	var bad []error
 	for _, img := range images {
 		want := platform
@@ -142,24 +190,27 @@ func merge(images []Image, platform v1.Platform) ([]*request, error) {
 		r, known := byRef[img.Ref]
 		switch {
 		case !known:
-			r = &request{ref: img.Ref, platform: want}
+			r = &Request{Ref: img.Ref, Platform: want}
 			byRef[img.Ref] = r
 			order = append(order, r)
-		case r.platform.Equals(want):
+		case r.Platform.Equals(want):
 		case want.Equals(platform):
-			r.platform = want
-		case !r.platform.Equals(platform):
+			r.Platform = want
+		case !r.Platform.Equals(platform):
 			bad = append(bad, fmt.Errorf("%s: %s is asked for on %s, but on %s by %s: a tree holds one of them",
-				img.Where, img.Ref.Familiar(), want, r.platform, r.where[0]))
+				img.Where, img.Ref.Familiar(), want, r.Platform, r.Where[0]))
 		}
-		r.where = append(r.where, img.Where)
+		r.Where = append(r.Where, img.Where)
+		if img.From != "" && !slices.Contains(r.From, img.From) {
+			r.From = append(r.From, img.From)
+		}
 	}
 	return order, errors.Join(bad...)
 }
 
-// resolveAll looks every request up, several at a time.
-func resolveAll(ctx context.Context, wanted []*request, o Options) ([]*resolved, error) {
-	docs := &documents{src: o.Source, packed: packed{o.Store}, tops: map[v1.Hash]v1.Descriptor{}}
+// resolveAll looks every request up, several at a time. What is missing already
+// is told with what it misses.
+func resolveAll(ctx context.Context, wanted []*Request, srcs *sources, missing []Missing, o Options) ([]*resolved, error) {
 	found := make([]*resolved, len(wanted))
 	errs := make([]error, len(wanted))
 	var g errgroup.Group
@@ -167,7 +218,7 @@ func resolveAll(ctx context.Context, wanted []*request, o Options) ([]*resolved,
 	for i, r := range wanted {
 		g.Go(func() error {
 			if errs[i] = ctx.Err(); errs[i] == nil {
-				found[i], errs[i] = resolve(ctx, docs, r, o)
+				found[i], errs[i] = srcs.find(ctx, r, o)
 			}
 			return nil
 		})
@@ -176,10 +227,9 @@ func resolveAll(ctx context.Context, wanted []*request, o Options) ([]*resolved,
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	var missing []Missing
 	for i, err := range errs {
 		if err != nil {
-			missing = append(missing, Missing{Ref: wanted[i].ref, Where: slices.Compact(wanted[i].where), Err: err})
+			missing = append(missing, wanted[i].missing(err))
 		}
 	}
 	if len(missing) > 0 {

@@ -1,5 +1,5 @@
 // Package airgap turns lists of container images into the images/ directory of
-// a cluster image, and reads that directory back.
+// a cluster image.
 //
 // The directory is an OCI image layout (oci-layout, index.json, blobs/sha256).
 // It is delivered as layers of the cluster image, one layer per blob, so that

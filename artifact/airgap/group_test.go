@@ -4,21 +4,24 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealrt/sealrt/artifact/airgap/layout"
 )
 
 // blobOf makes the descriptor of a blob that n stands for.
 func blobOf(n int, size int64) v1.Descriptor {
-	return v1.Descriptor{Digest: digestOf(fmt.Appendf(nil, "%d", n)), Size: size}
+	return v1.Descriptor{Digest: layout.DigestOf(fmt.Appendf(nil, "%d", n)), Size: size}
 }
 
 // keys returns the identity of each layer.
 func keys(groups [][]v1.Descriptor) map[string]bool {
 	set := map[string]bool{}
 	for _, g := range groups {
-		set[layerKey(g)] = true
+		set[strings.Join(digits(g), " ")] = true
 	}
 	return set
 }

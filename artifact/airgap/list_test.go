@@ -4,20 +4,22 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 const someDigest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// texts writes images as "where name platform".
+// texts writes images as "where name platform < place".
 func texts(images []Image) []string {
 	var list []string
 	for _, img := range images {
 		s := img.Where + " " + img.Ref.String()
 		if img.Platform != nil {
 			s += " " + img.Platform.String()
+		}
+		if img.From != "" {
+			s += " < " + img.From
 		}
 		list = append(list, s)
 	}
@@ -39,10 +41,33 @@ func TestParseList(t *testing.T) {
 			"l:3 docker.io/library/a:1", "l:4 docker.io/library/b:1"}},
 		{name: "platform", in: "--platform=linux/arm64 a:1\nb:1 --platform linux/arm/v7\n", want: []string{
 			"l:1 docker.io/library/a:1 linux/arm64", "l:2 docker.io/library/b:1 linux/arm/v7"}},
-		{name: "all bad lines at once", in: "a:1\nUPPER\n\nb c\n--platform=arm64 d\n--pull e\n--platform\n--platform=linux/arm64\nf@sha256:12", errs: []string{
+		{name: "registry with its transport", in: "docker://nginx:1.25\ndocker://quay.io/x/y@" + someDigest, want: []string{
+			"l:1 docker.io/library/nginx:1.25", "l:2 quay.io/x/y@" + someDigest}},
+		{name: "docker daemon", in: "docker-daemon:nginx:1.25\ndocker-daemon:localhost:5000/x\ndocker-daemon:y@" + someDigest, want: []string{
+			"l:1 docker.io/library/nginx:1.25 < docker-daemon:", "l:2 localhost:5000/x:latest < docker-daemon:", "l:3 docker.io/library/y@" + someDigest + " < docker-daemon:"}},
+		{name: "archives and layouts", in: "docker-archive:app.tar\ndocker-archive:a/b.tar.gz:nginx:1.25 # why\noci-archive:/x.tar:team/app@" + someDigest +
+			"\noci:dir\n--platform=linux/arm64 oci:../dir:nginx", want: []string{
+			"l:1  < docker-archive:app.tar", "l:2 docker.io/library/nginx:1.25 < docker-archive:a/b.tar.gz",
+			"l:3 docker.io/team/app@" + someDigest + " < oci-archive:/x.tar", "l:4  < oci:dir", "l:5 docker.io/library/nginx:latest linux/arm64 < oci:../dir"}},
+		{name: "as in lists of sealos", in: "docker-archive:file.tar@name:tag\ndocker-archive:user@host.tar.gz@reg:5000/n\ndocker-archive:user@host:n", want: []string{
+			"l:1 docker.io/library/name:tag < docker-archive:file.tar", "l:2 reg:5000/n:latest < docker-archive:user@host.tar.gz",
+			"l:3 docker.io/library/n:latest < docker-archive:user@host"}},
+		{name: "names that only look like transports", in: "dir:v1\ndocker:27-dind\nlocalhost/oci:1", want: []string{
+			"l:1 docker.io/library/dir:v1", "l:2 docker.io/library/docker:27-dind", "l:3 localhost/oci:1"}},
+		{name: "places that cannot be", in: strings.Join([]string{"containers-storage:x:1", "docker-archive:", "docker-archive:a.tar:@0", "docker-archive:a.tar@@1", "oci:a:",
+			"docker-daemon:", "docker-daemon:" + someDigest, "dir:/x", "sif:./x", "oci:dir:latest", "oci-archive:a.tar:v1.2", "docker-archive:a.tar:UPPER", "https://nginx", "- nginx:1", "images:"}, "\n"), errs: []string{
+			`l:1: "containers-storage:x:1": the storage of podman and buildah is not read: write the image to a file with`,
+			`l:2: "docker-archive:": docker-archive: without a path`, `l:3: "docker-archive:a.tar:@0": @0: images are not chosen by number: write docker-archive:a.tar:NAME`,
+			`l:4: "docker-archive:a.tar@@1": @1: images are not chosen by number`, `l:5: "oci:a:": oci:a: without an image: leave out the colon`,
+			`l:6: "docker-daemon:": docker-daemon: without an image: write docker-daemon:NAME:TAG`, `l:7: "docker-daemon:` + someDigest + `": docker-daemon:` + someDigest + ` is the ID of an image`,
+			`l:8: "dir:/x": images are not read from dir: write docker-daemon:NAME`, `l:9: "sif:./x": images are not read from sif:`,
+			`l:10: "oci:dir:latest": latest is no name by which a node can ask for the image: write oci:dir:NAME:latest`, `l:11: "oci-archive:a.tar:v1.2": v1.2 is no name`,
+			`l:12: "docker-archive:a.tar:UPPER": image reference "UPPER"`, `l:13: "https://nginx": image reference "https://nginx": leave out https://`,
+			`l:14: "- nginx:1": this looks like YAML`, `l:15: "images:": this looks like YAML`}},
+		{name: "all bad lines at once", in: "a:1\nUPPER\n\nb c\n--platform=arm64 d\n--pull e\n--platform\n--platform=linux/arm64\nf@sha256:12", want: []string{"l:1 docker.io/library/a:1"}, errs: []string{
 			`l:2: "UPPER"`, `l:4: "b c": more than one word`, `l:5: "--platform=arm64 d": platform "arm64"`, `l:6: "--pull e": unknown option --pull`,
 			`l:7: "--platform": --platform without a value`, `l:8: "--platform=linux/arm64": no image reference`, `l:9: "f@sha256:12"`}},
-		{name: "a line without end", in: "a:1\n" + strings.Repeat("x", maxLine+1), errs: []string{"read l:2: "}},
+		{name: "a line without end", in: "a:1\n" + strings.Repeat("x", maxLine+1), want: []string{"l:1 docker.io/library/a:1"}, errs: []string{"read l:2: "}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,53 +99,5 @@ func TestParseListErrorSaysWhere(t *testing.T) {
 	var line *LineError
 	if !errors.As(err, &line) || line.File != "manifests/imageList" || line.Line != 2 || line.Text != "UPPER" {
 		t.Errorf("got %#v", err)
-	}
-}
-
-func TestFind(t *testing.T) {
-	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
-	tree := fstest.MapFS{
-		"manifests/imageList":       file("a:1\n"),
-		"manifests/ImageList":       file("b:1\n"),
-		"manifests/more.imagelist":  file("\nc:1\n"),
-		"manifests/k3s-images.txt":  file("d:1\n"),
-		"k3s-images.txt":            file("e:1\n"),
-		"manifests/other.txt":       file("not a list\n"),
-		"manifests/sub/x.imagelist": file("not a list\n"),
-		"imageList":                 file("not a list\n"),
-	}
-	images, err := Find(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{
-		"k3s-images.txt:1 docker.io/library/e:1",
-		"manifests/ImageList:1 docker.io/library/b:1",
-		"manifests/imageList:1 docker.io/library/a:1",
-		"manifests/k3s-images.txt:1 docker.io/library/d:1",
-		"manifests/more.imagelist:2 docker.io/library/c:1",
-	}
-	if diff := cmp.Diff(want, texts(images)); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestFindNothing(t *testing.T) {
-	images, err := Find(fstest.MapFS{})
-	if err != nil || len(images) != 0 {
-		t.Errorf("got %v, %v", images, err)
-	}
-}
-
-func TestFindNamesBadLinesOfAllLists(t *testing.T) {
-	_, err := Find(fstest.MapFS{
-		"manifests/imageList":   {Data: []byte("A\n")},
-		"manifests/b.imagelist": {Data: []byte("ok\nB\n")},
-		"k3s-images.txt":        {Mode: 0o755 | 1<<31},
-	})
-	for _, want := range []string{`manifests/imageList:1: "A"`, `manifests/b.imagelist:2: "B"`, "k3s-images.txt"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in %v", want, err)
-		}
 	}
 }

@@ -2,51 +2,72 @@ package airgap
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap/layout"
 	"github.com/sealrt/sealrt/artifact/layer"
 )
 
 // packer writes layers of images/.
 type packer struct {
 	packed
-	o    Options
-	refs map[v1.Hash]artifact.Reference // a repository that has the blob
+	o       Options
+	origins map[v1.Hash]*origin
+	slots   slots
+
+	mu   sync.Mutex
+	lost map[*Request]error
+}
+
+// origin is where a blob is to be had, and who wants it.
+type origin struct {
+	blob
+	wanted []*Request
+}
+
+// lostError says that a blob cannot be had.
+type lostError struct {
+	digest v1.Hash
+	err    error // names the image
+}
+
+func (e *lostError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *lostError) Unwrap() error { return e.err }
+
+// final reports whether asking for other blobs makes sense: the next one is
+// another matter.
+func (e *lostError) final() bool {
+	return errors.Is(e.err, artifact.ErrNotFound) || errors.Is(e.err, artifact.ErrUnauthorized) || errors.Is(e.err, layout.ErrDamaged)
 }
 
 // pack writes the layers that hold what was found, and the one of the index.
-func pack(ctx context.Context, found []*resolved, index []byte, o Options) (*Set, error) {
-	p := &packer{packed: packed{o.Store}, o: o, refs: map[v1.Hash]artifact.Reference{}}
-	groups := group(p.lacking(found), o.BaseLayers)
+func pack(ctx context.Context, wanted []*Request, found []*resolved, index []byte, o Options) (*Set, error) {
+	p := &packer{packed: packed{o.Store}, o: o, origins: map[v1.Hash]*origin{}, slots: make(slots, o.Jobs), lost: map[*Request]error{}}
+	groups := group(p.lacking(wanted, found), o.BaseLayers)
 	if err := p.checkSpace(groups); err != nil {
 		return nil, err
 	}
-	set := &Set{Layers: make([]Layer, len(groups)), Index: digestOf(index)}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(o.Jobs)
-	for i, blobs := range groups {
-		g.Go(func() (err error) {
-			set.Layers[i], err = p.layer(gctx, blobs)
-			return err
-		})
+	set := &Set{Layers: make([]Layer, len(groups)), Index: layout.DigestOf(index)}
+	err := p.layers(ctx, groups, set.Layers)
+	if missing := p.missing(wanted); missing != nil && ctx.Err() == nil {
+		return nil, missing
 	}
-	if err := g.Wait(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if len(groups) == 0 && string(index) == string(o.BaseIndex) {
 		return set, nil
 	}
-	last, err := p.write(ctx, indexEntries(index), layer.Options{Compression: layer.None, Created: o.Created})
+	last, err := p.write(ctx, layout.Files("images", index), layer.Options{Compression: layer.None, Created: o.Created})
 	if err != nil {
 		return nil, fmt.Errorf("index.json: %w", err)
 	}
@@ -54,19 +75,81 @@ func pack(ctx context.Context, found []*resolved, index []byte, o Options) (*Set
 	return set, nil
 }
 
+// layers writes the layer of each group to its place in list. The buckets, which
+// have to wait for answers, go beside the big blobs, which have to wait for bytes.
+func (p *packer) layers(ctx context.Context, groups [][]v1.Descriptor, list []Layer) error {
+	g, ctx := errgroup.WithContext(ctx)
+	big, buckets := make(slots, p.o.Jobs), make(slots, min(p.o.Jobs, bucketsAtOnce))
+	for i, blobs := range groups {
+		turn := big
+		if blobs[0].Size < smallBlob {
+			turn = buckets
+		}
+		g.Go(func() error {
+			free, err := turn.take(ctx)
+			if err != nil {
+				return err
+			}
+			defer free()
+			list[i], err = p.layer(ctx, blobs)
+			return p.lose(ctx, err)
+		})
+	}
+	return g.Wait()
+}
+
 // lacking returns each blob once that the base image does not carry.
-func (p *packer) lacking(found []*resolved) []v1.Descriptor {
+func (p *packer) lacking(wanted []*Request, found []*resolved) []v1.Descriptor {
 	var blobs []v1.Descriptor
-	for _, f := range found {
+	for i, f := range found {
 		for _, b := range f.blobs {
-			if _, known := p.refs[b.Digest]; known || p.o.Have != nil && p.o.Have(b.Digest) {
+			if p.o.Have != nil && p.o.Have(b.Digest) {
 				continue
 			}
-			p.refs[b.Digest] = b.ref
-			blobs = append(blobs, b.Descriptor)
+			at := p.origins[b.Digest]
+			if at == nil {
+				at = &origin{blob: b}
+				p.origins[b.Digest] = at
+				blobs = append(blobs, b.Descriptor)
+			}
+			at.wanted = append(at.wanted, wanted[i])
 		}
 	}
 	return blobs
+}
+
+// lose notes who lacks a blob that cannot be had, and returns the errors that
+// end the work for the others.
+func (p *packer) lose(ctx context.Context, err error) error {
+	var lost *lostError
+	if !errors.As(err, &lost) || ctx.Err() != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.origins[lost.digest].wanted {
+		if p.lost[r] == nil {
+			p.lost[r] = lost.err
+		}
+	}
+	if lost.final() {
+		return nil
+	}
+	return err
+}
+
+// missing returns a *MissingError if a blob is.
+func (p *packer) missing(wanted []*Request) error {
+	var list []Missing
+	for _, r := range wanted {
+		if err := p.lost[r]; err != nil {
+			list = append(list, r.missing(err))
+		}
+	}
+	if list == nil {
+		return nil
+	}
+	return &MissingError{Missing: list}
 }
 
 // checkSpace compares what is to be written with the room there is.
@@ -77,7 +160,7 @@ func (p *packer) checkSpace(groups [][]v1.Descriptor) error {
 			continue
 		}
 		for _, b := range blobs {
-			need += b.Size
+			need += max(0, b.Size-p.store.KeptSize(partialKey(b.Digest)))
 		}
 	}
 	return p.o.Store.CheckSpace(need)
@@ -91,52 +174,33 @@ func (p *packer) layer(ctx context.Context, blobs []v1.Descriptor) (Layer, error
 		l.Blobs[i] = b.Digest
 	}
 	if r, ok := p.cached(blobs); ok {
-		l.Blob = layer.Blob{Digest: r.Digest, DiffID: r.DiffID, Size: r.Size, MediaType: layer.None.MediaType()}
+		l.Blob = layer.Blob{Digest: r.Digest, DiffID: r.DiffID, Size: r.Size, MediaType: r.mediaType()}
 		p.o.Observe(artifact.Event{Kind: artifact.EventExists, Digest: r.Digest, Name: "layer", Size: r.Size})
 		return l, nil
 	}
 	var err error
-	if l.Blob, err = p.write(ctx, p.blobEntries(ctx, blobs), layer.Options{Compression: layer.None}); err != nil {
+	switch {
+	case len(blobs) == 1 && layout.IsPlain(blobs[0].MediaType) && blobs[0].Size >= smallBlob:
+		l.Blob, err = p.compressed(ctx, blobs)
+	case len(blobs) == 1 && blobs[0].Size >= artifact.PartialFrom:
+		l.Blob, err = p.big(ctx, blobs[0])
+	default:
+		l.Blob, err = p.bucket(ctx, blobs)
+	}
+	if err != nil {
 		return Layer{}, err
 	}
-	return l, p.remember(blobs, l.Blob)
+	r := record{Digest: l.Blob.Digest, DiffID: l.Blob.DiffID, Size: l.Blob.Size}
+	if l.Blob.MediaType != layer.None.MediaType() {
+		r.MediaType = l.Blob.MediaType
+	}
+	return l, p.remember(blobs, r)
 }
 
-// layerKey is the key of the record of the layer that holds just these blobs.
-func layerKey(blobs []v1.Descriptor) string {
-	h := sha256.New()
-	for _, b := range blobs {
-		io.WriteString(h, b.Digest.String()+"\n")
-	}
-	return "airgap/layer/" + hex.EncodeToString(h.Sum(nil))
-}
-
-// cached returns the layer of just these blobs if the store has it.
-func (p *packer) cached(blobs []v1.Descriptor) (record, bool) {
-	r, ok := p.record(layerKey(blobs))
-	if !ok || r.DiffID.Hex == "" {
-		return record{}, false
-	}
-	fi, err := os.Stat(p.store.BlobPath(r.Digest))
-	return r, err == nil && fi.Size() == r.Size
-}
-
-// remember records which layer holds the blobs.
-func (p *packer) remember(blobs []v1.Descriptor, l layer.Blob) error {
-	for _, b := range blobs {
-		if err := p.put(blobKey(b.Digest), record{Digest: l.Digest}); err != nil {
-			return err
-		}
-	}
-	return p.put(layerKey(blobs), record{Digest: l.Digest, DiffID: l.DiffID, Size: l.Size})
-}
-
-func (p *packer) put(key string, r record) error {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return p.store.CachePut(key, b)
+// compressed writes the layer of a blob that is not compressed itself.
+func (p *packer) compressed(ctx context.Context, blobs []v1.Descriptor) (layer.Blob, error) {
+	open := func(d v1.Descriptor) (io.ReadCloser, error) { return p.open(ctx, d) }
+	return p.write(ctx, p.blobEntries(blobs, open), layer.Options{Compression: p.o.Compression, Buffers: p.o.Buffers})
 }
 
 // write puts a layer into the store while it is made.
@@ -154,60 +218,13 @@ func (p *packer) write(ctx context.Context, entries []layer.Entry, o layer.Optio
 }
 
 // blobEntries lists the files of a layer of blobs, with their directories.
-func (p *packer) blobEntries(ctx context.Context, blobs []v1.Descriptor) []layer.Entry {
-	entries := dirs("images", "images/blobs", blobDir)
+func (p *packer) blobEntries(blobs []v1.Descriptor, open func(v1.Descriptor) (io.ReadCloser, error)) []layer.Entry {
+	entries := layout.Dirs("images")
 	for _, b := range blobs {
 		entries = append(entries, layer.Entry{
 			Name: blobDir + "/" + b.Digest.Hex, Mode: 0o644, Size: b.Size,
-			Open: func() (io.ReadCloser, error) { return p.open(ctx, b) },
+			Open: func() (io.ReadCloser, error) { return open(b) },
 		})
 	}
 	return entries
-}
-
-// indexEntries lists the files of the layer that makes a layout of the blobs.
-func indexEntries(index []byte) []layer.Entry {
-	return append(dirs("images", "images/blobs", blobDir),
-		content("images/oci-layout", layoutFile()), content("images/index.json", index))
-}
-
-// dirs returns directories that everybody may enter.
-func dirs(names ...string) []layer.Entry {
-	entries := make([]layer.Entry, len(names))
-	for i, name := range names {
-		entries[i] = layer.Entry{Name: name, Mode: fs.ModeDir | 0o755}
-	}
-	return entries
-}
-
-// open returns the verified content of a blob from this machine, or else from
-// the source.
-func (p *packer) open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-	ref := p.refs[d.Digest]
-	local, err := p.packed.open(d)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", ref.Familiar(), err)
-	}
-	if local != nil {
-		return verify(local, d, nil), nil
-	}
-	remote, err := p.o.Source.Open(ctx, ref, d, 0)
-	if err != nil {
-		return nil, err
-	}
-	event := artifact.Event{Kind: artifact.EventStarted, Ref: ref.Familiar(), Digest: d.Digest, Name: "layer", Size: d.Size}
-	p.o.Observe(event)
-	return verify(remote, d, func(done int64, end bool) {
-		event.Kind, event.Done = artifact.EventProgress, done
-		if end {
-			event.Kind = artifact.EventDone
-		}
-		p.o.Observe(event)
-	}), nil
-}
-
-// digestOf returns the sha256 digest of b.
-func digestOf(b []byte) v1.Hash {
-	sum := sha256.Sum256(b)
-	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 }

@@ -3,54 +3,65 @@ package airgap
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap/layout"
 )
 
 // resolved is an image that was found.
 type resolved struct {
 	entries []v1.Descriptor // of index.json
-	blobs   []blob          // all that the image consists of
+	blobs   []blob          // all that the image consists of, the manifest first
+	top     v1.Hash         // what the reference names upstream
+	signed  *Signed         // nil: signatures were not looked for
 }
 
 // blob is a part of an image and the repository that has it.
 type blob struct {
 	v1.Descriptor
-	ref artifact.Reference
+	ref  artifact.Reference
+	src  artifact.Source // nil: that of the image
+	urls []string        // where a layer may be that the repository need not have
 }
 
 // resolve finds the manifest of one platform, and what it consists of.
-func resolve(ctx context.Context, docs *documents, r *request, o Options) (*resolved, error) {
-	top, err := docs.Resolve(ctx, r.ref)
+func resolve(ctx context.Context, docs *documents, r *Request, o Options) (*resolved, error) {
+	top, err := docs.Resolve(ctx, r.Ref)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkDescriptor(top); err != nil {
-		return nil, fmt.Errorf("%s: %w", r.ref.Familiar(), err)
+	if err := layout.Check(top); err != nil {
+		return nil, fmt.Errorf("%s: %w", r.Ref.Familiar(), err)
 	}
-	pinned := r.ref.WithDigest(top.Digest)
-	desc, manifest, config, err := artifact.Manifest(ctx, docs, pinned, &r.platform)
+	pinned := r.Ref.WithDigest(top.Digest)
+	desc, manifest, config, err := artifact.Manifest(ctx, docs, pinned, &r.Platform)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkPlatform(r, config, o.Observe); err != nil {
 		return nil, err
 	}
-	found := &resolved{entries: entries(r.ref, top, desc)}
+	found := &resolved{entries: entries(r.Ref, top, desc), top: top.Digest}
 	parts := append([]v1.Descriptor{desc, manifest.Config}, manifest.Layers...)
-	if _, named := r.ref.Digest(); named && top.Digest != desc.Digest {
+	if _, named := r.Ref.Digest(); named && top.Digest != desc.Digest {
 		parts = append(parts, top)
 	}
 	for _, d := range parts {
-		if err := checkDescriptor(d); err != nil {
-			return nil, fmt.Errorf("%s: %w", r.ref.Familiar(), err)
+		if err := layout.Check(d); err != nil {
+			return nil, fmt.Errorf("%s: %w", r.Ref.Familiar(), err)
 		}
-		found.blobs = append(found.blobs, blob{Descriptor: bare(d), ref: pinned})
+		found.blobs = append(found.blobs, blob{Descriptor: layout.Bare(d), ref: pinned, urls: d.URLs})
+	}
+	if err := addSignatures(ctx, docs, r, top, found, o); err != nil {
+		return nil, err
+	}
+	for i := range found.blobs {
+		if found.blobs[i].src == nil {
+			found.blobs[i].src = docs.src
+		}
 	}
 	return found, nil
 }
@@ -76,7 +87,7 @@ func entries(ref artifact.Reference, top, manifest v1.Descriptor) []v1.Descripto
 
 // entry names d the way OCI tools and containerd look for it.
 func entry(name string, d v1.Descriptor) v1.Descriptor {
-	d = bare(d)
+	d = layout.Bare(d)
 	d.Annotations = map[string]string{
 		artifact.AnnotationRefName:        name,
 		artifact.AnnotationContainerdName: name,
@@ -84,35 +95,16 @@ func entry(name string, d v1.Descriptor) v1.Descriptor {
 	return d
 }
 
-// bare returns a descriptor that says what d is, and nothing else.
-func bare(d v1.Descriptor) v1.Descriptor {
-	return v1.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
-}
-
 // checkPlatform refuses an image for another platform. An image that names no
 // platform fits every one; the user is told.
-func checkPlatform(r *request, config *v1.ConfigFile, observe func(artifact.Event)) error {
-	have := v1.Platform{OS: cmp.Or(config.OS, r.platform.OS), Architecture: cmp.Or(config.Architecture, r.platform.Architecture)}
+func checkPlatform(r *Request, config *v1.ConfigFile, observe func(artifact.Event)) error {
 	if config.OS == "" || config.Architecture == "" {
-		observe(artifact.Event{Kind: artifact.EventNote, Ref: r.ref.Familiar(),
-			Name: fmt.Sprintf("%s: %s names no platform and is taken to fit %s", r.where[0], r.ref.Familiar(), r.platform)})
+		observe(artifact.Event{Kind: artifact.EventNote, Ref: r.Ref.Familiar(),
+			Name: fmt.Sprintf("%s: %s names no platform and is taken to fit %s", r.Where[0], r.Ref.Familiar(), r.Platform)})
 	}
-	if !artifact.MatchPlatform(have, v1.Platform{OS: r.platform.OS, Architecture: r.platform.Architecture}) {
-		return fmt.Errorf("%s: the image is for %s, %s is wanted: name an image for that platform", r.ref.Familiar(), have, r.platform)
-	}
-	return nil
-}
-
-// checkDescriptor refuses descriptors that no layout of ours can hold.
-func checkDescriptor(d v1.Descriptor) error {
-	if d.Digest.Algorithm != "sha256" || len(d.Digest.Hex) != 64 || strings.Trim(d.Digest.Hex, "0123456789abcdef") != "" {
-		return fmt.Errorf("digest %q is not sha256", d.Digest)
-	}
-	if d.Size < 0 {
-		return fmt.Errorf("blob %s: size %d", d.Digest, d.Size)
-	}
-	if d.MediaType.IsSchema1() {
-		return errors.New("the image is in docker's schema 1, which runtimes no longer read: push it again with a current tool")
+	if !artifact.Fits(config, r.Platform) {
+		have := v1.Platform{OS: cmp.Or(config.OS, r.Platform.OS), Architecture: cmp.Or(config.Architecture, r.Platform.Architecture)}
+		return fmt.Errorf("%s: the image is for %s, %s is wanted: name an image for that platform", r.Ref.Familiar(), have, r.Platform)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,8 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/layer"
 )
 
 // blobDir is where blobs lie in the tree of a cluster image.
@@ -27,56 +28,70 @@ type packed struct {
 	store *artifact.Store
 }
 
-// record is what the store's cache keeps about a layer.
-type record struct {
-	Digest v1.Hash `json:"digest"`          // of the layer; the store forgets the record with it
-	DiffID v1.Hash `json:"diffID,omitzero"` // of a layer that is found by its content
-	Size   int64   `json:"size,omitempty"`  // of such a layer, in bytes
+// local is a blob on this machine.
+type local struct {
+	io.Reader
+	file    *os.File  // that has it
+	decoder io.Closer // of that file; nil: none
 }
 
-// blobKey is the key of the record that says which layer has a blob.
-func blobKey(h v1.Hash) string { return "airgap/blob/" + h.Hex }
+func (l *local) Close() error {
+	if l.decoder != nil {
+		l.decoder.Close()
+	}
+	return l.file.Close()
+}
 
 // open returns the bytes of d, or nil when they are not on this machine.
-func (p packed) open(d v1.Descriptor) (io.ReadCloser, error) {
-	if f, err := os.Open(p.store.BlobPath(d.Digest)); !errors.Is(err, fs.ErrNotExist) {
-		return f, err
+func (p packed) open(d v1.Descriptor) (*local, error) {
+	f, err := os.Open(p.store.BlobPath(d.Digest))
+	if err == nil {
+		return &local{Reader: f, file: f}, nil
 	}
-	r, ok := p.record(blobKey(d.Digest))
-	if !ok {
-		return nil, nil
-	}
-	f, err := os.Open(p.store.BlobPath(r.Digest))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	content, err := seekEntry(f, blobDir+"/"+d.Digest.Hex)
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("layer %s: %w", r.Digest, err)
+	for _, r := range p.holders(d.Digest) {
+		f, err := os.Open(p.store.BlobPath(r.Digest))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		l := &local{file: f}
+		if err := l.seek(r, blobDir+"/"+d.Digest.Hex); err != nil {
+			l.Close()
+			return nil, damagedFile(f.Name(), err)
+		}
+		return l, nil
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{content, f}, nil
+	return nil, nil
 }
 
-// record reads the record of that key; one that cannot be read is no record.
-func (p packed) record(key string) (record, bool) {
-	var r record
-	b, ok := p.store.CacheGet(key)
-	if !ok || json.Unmarshal(b, &r) != nil || r.Digest.Hex == "" {
-		return record{}, false
+// seek goes to a file in the layer of a record.
+func (l *local) seek(r record, name string) (err error) {
+	if r.mediaType() == layer.None.MediaType() {
+		l.Reader, err = seekEntry(l.file, name)
+		return err
 	}
-	return r, true
+	plain, err := layer.Decompress(l.file)
+	if err != nil {
+		return err
+	}
+	l.decoder = plain
+	l.Reader, err = seekEntry(plain, name)
+	return err
+}
+
+// damagedFile says what to do about a file of the store that is not what it was.
+func damagedFile(name string, err error) error {
+	return fmt.Errorf("%w: remove %s, then build again", err, name)
 }
 
 // seekEntry returns the content of a file in an uncompressed tar archive,
-// passing over the others without reading them.
-func seekEntry(f *os.File, name string) (io.Reader, error) {
+// passing over the others, without reading them where f can seek.
+func seekEntry(f io.Reader, name string) (io.Reader, error) {
 	for tr := tar.NewReader(f); ; {
 		hdr, err := tr.Next()
 		if err != nil {
@@ -91,12 +106,20 @@ func seekEntry(f *os.File, name string) (io.Reader, error) {
 // documents is a source of manifests and configs that keeps what it read in the
 // store, so that the next build asks for nothing but what a tag means now.
 type documents struct {
-	src artifact.Source
+	src  artifact.Source
+	near bool // src is on this machine: nothing of it is kept
 	packed
 	flights singleflight.Group
+	names   map[string]bool // that were collected before, see known
 
 	mu   sync.Mutex
 	tops map[v1.Hash]v1.Descriptor // what Resolve returned
+}
+
+// newDocuments returns the documents of one source.
+func newDocuments(src artifact.Source, store *artifact.Store) *documents {
+	p := packed{store}
+	return &documents{src: src, packed: p, names: p.known(), tops: map[v1.Hash]v1.Descriptor{}}
 }
 
 // Resolve implements artifact.Source. A reference with a digest that was read
@@ -114,7 +137,7 @@ func (s *documents) Resolve(ctx context.Context, ref artifact.Reference) (v1.Des
 			return d, err
 		}
 	}
-	d, err := s.src.Resolve(ctx, ref)
+	d, err := s.ask(ctx, ref)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
@@ -122,6 +145,24 @@ func (s *documents) Resolve(ctx context.Context, ref artifact.Reference) (v1.Des
 	defer s.mu.Unlock()
 	s.tops[d.Digest] = d
 	return d, nil
+}
+
+// ask asks the source. What an earlier build had is likely to be what the name
+// means still, and takes a word; anything else is fetched with the same request.
+func (s *documents) ask(ctx context.Context, ref artifact.Reference) (v1.Descriptor, error) {
+	f, ok := s.src.(artifact.Fetcher)
+	if !ok || s.names[shortName(ref)] {
+		return s.src.Resolve(ctx, ref)
+	}
+	d, raw, err := f.Fetch(ctx, ref)
+	if err != nil || raw == nil {
+		return d, err
+	}
+	if got := layout.DigestOf(raw); got != d.Digest {
+		return d, fmt.Errorf("%s: manifest %s: the bytes received have digest %s: %w", ref.Familiar(), d.Digest, got, layout.ErrDamaged)
+	}
+	_, err = s.store.PutBytes(ctx, d.MediaType, raw)
+	return d, err
 }
 
 // Open implements artifact.Source for manifests, indexes and configs.
@@ -139,20 +180,23 @@ func (s *documents) Open(ctx context.Context, ref artifact.Reference, d v1.Descr
 
 // read returns a document from this machine, or else fetches and keeps it.
 func (s *documents) read(ctx context.Context, ref artifact.Reference, d v1.Descriptor) ([]byte, error) {
-	if err := checkDescriptor(d); err != nil {
-		return nil, err
+	if err := layout.Check(d); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref.Familiar(), err)
 	}
-	local, err := s.packed.open(d)
+	near, err := s.packed.open(d)
 	if err != nil {
 		return nil, err
 	}
-	if local != nil {
-		defer local.Close()
-		return artifact.ReadManifest(ctx, opened{local}, ref, d)
+	if near != nil {
+		b, err := artifact.ReadManifest(ctx, opened{near}, ref, d)
+		if err != nil && ctx.Err() == nil {
+			err = damagedFile(near.file.Name(), err)
+		}
+		return b, err
 	}
 	b, err := artifact.ReadManifest(ctx, s.src, ref, d)
-	if err != nil {
-		return nil, err
+	if err != nil || s.near {
+		return b, err
 	}
 	_, err = s.store.PutBytes(ctx, d.MediaType, b)
 	return b, err

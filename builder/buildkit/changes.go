@@ -69,7 +69,7 @@ func (r *receiver) archive(ctx context.Context, d v1.Descriptor) (_ *os.File, er
 	}
 	// The daemon had it compressed already, for somebody else.
 	defer f.Close()
-	plain, err := layer.Decompress(contextReader{ctx, f})
+	plain, err := layer.Decompress(layer.UntilDone(ctx, f))
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (r *receiver) archive(ctx context.Context, d v1.Descriptor) (_ *os.File, er
 	if err != nil {
 		return nil, err
 	}
-	if _, err = io.Copy(to, contextReader{ctx, plain}); err == nil {
+	if _, err = io.Copy(to, layer.UntilDone(ctx, plain)); err == nil {
 		_, err = to.Seek(0, io.SeekStart)
 	}
 	if err != nil {
@@ -136,7 +136,7 @@ func readEntries(ctx context.Context, f *os.File) ([]layer.Entry, error) {
 // entryOf translates a header, but for the content.
 func entryOf(hdr *tar.Header) (layer.Entry, error) {
 	e := layer.Entry{Name: cleanName(hdr.Name), Mode: hdr.FileInfo().Mode(), UID: hdr.Uid, GID: hdr.Gid}
-	if base := path.Base(e.Name); strings.HasPrefix(base, ".wh.") {
+	if base := path.Base(e.Name); strings.HasPrefix(base, layer.WhiteoutPrefix) {
 		if hdr.Typeflag != tar.TypeReg || hdr.Size > 0 || hdr.Mode&0o7777 != 0 {
 			return layer.Entry{}, errors.New("names that start with .wh. are reserved for whiteouts: rename it")
 		}

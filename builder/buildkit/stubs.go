@@ -107,10 +107,10 @@ func inTree(ctx context.Context, store *artifact.Store, layers []v1.Descriptor, 
 func hides(whiteout, name string) bool {
 	dir, base := path.Split(whiteout)
 	dir = path.Clean(dir)
-	if base == ".wh..wh..opq" {
+	if base == layer.OpaqueWhiteout {
 		return dir == "." || strings.HasPrefix(name, dir+"/")
 	}
-	gone, ok := strings.CutPrefix(base, ".wh.")
+	gone, ok := strings.CutPrefix(base, layer.WhiteoutPrefix)
 	gone = path.Join(dir, gone)
 	return ok && (name == gone || strings.HasPrefix(name, gone+"/"))
 }

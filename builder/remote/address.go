@@ -9,6 +9,8 @@ import (
 	"path"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/sealrt/sealrt/artifact/layer"
 )
 
 // maxFileName is the length in bytes from which on Linux knows no file name.
@@ -83,7 +85,7 @@ func headerFileName(h http.Header) string {
 // cleanFileName returns name, or "" when no file of an image may be called so.
 func cleanFileName(name string) string {
 	control := strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f })
-	if name == "." || name == ".." || strings.Contains(name, "/") || strings.HasPrefix(name, ".wh.") ||
+	if name == "." || name == ".." || strings.Contains(name, "/") || strings.HasPrefix(name, layer.WhiteoutPrefix) ||
 		control || len(name) > maxFileName || !utf8.ValidString(name) {
 		return ""
 	}

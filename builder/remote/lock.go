@@ -47,6 +47,8 @@ type lockedPlatform struct {
 	Bases  map[string]lockedImage `json:"bases,omitempty"`
 	Images map[string]lockedImage `json:"images,omitempty"`
 	Files  map[string]lockedFile  `json:"files,omitempty"`
+	// Signatures are what is attached to container images, by full name, of each name@digest.
+	Signatures map[string]map[string]lockedImage `json:"signatures,omitempty"`
 }
 
 // lockedImage is a descriptor of a manifest or index.
@@ -157,7 +159,10 @@ func (l *Lock) platform(p v1.Platform) *lockedPlatform {
 }
 
 func newLockedPlatform() *lockedPlatform {
-	return &lockedPlatform{Bases: map[string]lockedImage{}, Images: map[string]lockedImage{}, Files: map[string]lockedFile{}}
+	return &lockedPlatform{
+		Bases: map[string]lockedImage{}, Images: map[string]lockedImage{}, Files: map[string]lockedFile{},
+		Signatures: map[string]map[string]lockedImage{},
+	}
 }
 
 // unlocked is the error of a frozen build for what the lock does not name.

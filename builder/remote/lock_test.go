@@ -34,6 +34,10 @@ func filledLock(t *testing.T) *Lock {
 	l := &Lock{}
 	arm := v1.Platform{OS: "linux", Architecture: "aarch64", Variant: "v8"}
 	l.recordImage(arm, LockImage, ref(t, "registry.example.com:5000/team/app"), v1.Descriptor{MediaType: types.OCIImageIndex, Digest: sha("c"), Size: 1})
+	app := "registry.example.com:5000/team/app"
+	l.recordSignatures(arm, app+"@"+sha("c").String(), []artifact.Named{
+		{Ref: ref(t, app+"@"+sha("f").String()), Desc: manifestDesc("f")}, {Ref: ref(t, app+":sha256-c.sig"), Desc: manifestDesc("e")},
+	})
 	l.recordImage(amd64, LockBase, ref(t, "k3s:v1"), manifestDesc("b"))
 	l.recordImage(amd64, LockBase, ref(t, "alpine"), manifestDesc("a"))
 	l.recordFile(amd64, parsedURL(t, "https://user:secret@Example.com/get?a=1&b=<2>#part"), lockedFile{Digest: lockedDigest(sha("d").String()), Size: 3, Name: "tool.sh"})
@@ -70,6 +74,20 @@ const filledLockText = `{
           "digest": "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc",
           "mediaType": "application/vnd.oci.image.index.v1+json",
           "size": 1
+        }
+      },
+      "signatures": {
+        "registry.example.com:5000/team/app@sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc": {
+          "registry.example.com:5000/team/app:sha256-c.sig": {
+            "digest": "sha256:eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee",
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "size": 7
+          },
+          "registry.example.com:5000/team/app@sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff": {
+            "digest": "sha256:ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "size": 7
+          }
         }
       }
     }
@@ -146,6 +164,10 @@ func TestParseLockRefusesDamage(t *testing.T) {
 		"another scheme":      {edit("https://example", "ftp://example"), "no URL that ADD reads"},
 		"a URL with password": {edit("https://", "https://u:hunter2@"), "no URL that ADD reads"},
 		"a name with a slash": {edit("tool.sh", "../tool.sh"), "no file name"},
+		"a subject by tag":    {edit("app@"+sha("c").String(), "app:1"), "is not a full name with a digest"},
+		"a foreign signature": {edit("app:sha256-c.sig", "other:sha256-c.sig"), "names nothing that is attached to it"},
+		"a changed signature": {edit("app@"+sha("f").String(), "app@"+sha("a").String()), "names nothing that is attached to it"},
+		"a strange signature": {edit("app:sha256-c.sig", "app:sha256 c"), "sha256 c"},
 		"too much":            {strings.Repeat(" ", maxLock) + filledLockText, "MiB"},
 		"rubbish":             {"\x00\x01\x02", "line 1:"},
 	} {
@@ -348,4 +370,51 @@ func TestLockKeepsWhatWasRecordedFirst(t *testing.T) {
 			t.Errorf("%d: %s and %s", i, got[i].Digest, got[0].Digest)
 		}
 	}
+}
+
+// TestLockHoldsForFetch: a manifest that comes along with its name is that of the lock.
+func TestLockHoldsForFetch(t *testing.T) {
+	name, client := twoPlatforms(t, "app:1", "old")
+	fetch := func(src artifact.Source) (v1.Descriptor, []byte, error) {
+		return src.(artifact.Fetcher).Fetch(t.Context(), ref(t, name))
+	}
+	l := &Lock{}
+	old, raw, err := fetch(l.Source(client, amd64, LockImage, false))
+	if err != nil || int64(len(raw)) != old.Size {
+		t.Fatalf("first: %v with %d bytes, %v", old, len(raw), err)
+	}
+	pushTwoPlatforms(t, client, name, "new")
+	for _, frozen := range []bool{false, true} {
+		d, raw, err := fetch(l.Source(client, amd64, LockImage, frozen))
+		if err != nil || d.Digest != old.Digest || raw != nil {
+			t.Errorf("locked, frozen %v: %v with %d bytes, %v", frozen, d, len(raw), err)
+		}
+	}
+	if _, _, err := fetch((&Lock{}).Source(client, amd64, LockImage, true)); err == nil {
+		t.Error("frozen, and not locked")
+	}
+	// The name was locked to something else while it was fetched.
+	racing := &Lock{}
+	src := racing.Source(&recording{Source: client, fetch: client.Fetch, then: func() {
+		racing.recordImage(amd64, LockImage, ref(t, name), old)
+	}}, amd64, LockImage, false)
+	if d, raw, err := fetch(src); err != nil || d.Digest != old.Digest || raw != nil {
+		t.Errorf("another one won: %v with %d bytes, %v", d, len(raw), err)
+	}
+	// A source that cannot resolves.
+	if d, raw, err := fetch((&Lock{}).Source(struct{ artifact.Source }{client}, amd64, LockImage, false)); err != nil || d.Digest == old.Digest || raw != nil {
+		t.Errorf("without Fetch: %v with %d bytes, %v", d, len(raw), err)
+	}
+}
+
+// recording does something after each Fetch.
+type recording struct {
+	artifact.Source
+	fetch func(context.Context, artifact.Reference) (v1.Descriptor, []byte, error)
+	then  func()
+}
+
+func (r *recording) Fetch(ctx context.Context, ref artifact.Reference) (v1.Descriptor, []byte, error) {
+	defer r.then()
+	return r.fetch(ctx, ref)
 }

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -49,6 +48,7 @@ func ParseLock(name string, r io.Reader) (*Lock, error) {
 		maps.Copy(full.Bases, p.Bases)
 		maps.Copy(full.Images, p.Images)
 		maps.Copy(full.Files, p.Files)
+		maps.Copy(full.Signatures, p.Signatures)
 		l.platforms[key] = full
 	}
 	return l, nil
@@ -116,6 +116,11 @@ func (f *lockFile) check() error {
 				return fmt.Errorf("%s: files: %w", key, err)
 			}
 		}
+		for _, subject := range slices.Sorted(maps.Keys(p.Signatures)) {
+			if err := checkSignatures(subject, p.Signatures[subject]); err != nil {
+				return fmt.Errorf("%s: signatures: %w", key, err)
+			}
+		}
 	}
 	return nil
 }
@@ -150,7 +155,7 @@ func checkLockedFile(name string, f lockedFile) error {
 
 func checkLocked(name string, d lockedDigest, size int64) error {
 	h := d.hash()
-	if h.Algorithm != "sha256" || len(h.Hex) != 64 || strings.Trim(h.Hex, "0123456789abcdef") != "" {
+	if !artifact.IsSHA256(h) {
 		return fmt.Errorf("%s: %q is no sha256 digest", name, string(d))
 	}
 	if size < 0 {

@@ -53,6 +53,37 @@ func (s *lockedSource) Resolve(ctx context.Context, ref artifact.Reference) (v1.
 	return d, nil
 }
 
+// Fetch implements artifact.Fetcher: it is Resolve, which for an image that is asked for anyway brings the manifest along.
+func (s *lockedSource) Fetch(ctx context.Context, ref artifact.Reference) (v1.Descriptor, []byte, error) {
+	f, ok := s.Source.(artifact.Fetcher)
+	if !ok || s.kind != LockImage {
+		d, err := s.Resolve(ctx, ref)
+		return d, nil, err
+	}
+	asked := &fetched{Source: s.Source, fetch: f.Fetch}
+	with := *s
+	with.Source = asked
+	d, err := with.Resolve(ctx, ref)
+	if err != nil || asked.desc.Digest != d.Digest {
+		return d, nil, err
+	}
+	return d, asked.raw, nil
+}
+
+// fetched is a source whose Resolve fetches the manifest and remembers it.
+type fetched struct {
+	artifact.Source
+	fetch func(context.Context, artifact.Reference) (v1.Descriptor, []byte, error)
+	desc  v1.Descriptor
+	raw   []byte
+}
+
+// Resolve implements artifact.Source.
+func (f *fetched) Resolve(ctx context.Context, ref artifact.Reference) (d v1.Descriptor, err error) {
+	f.desc, f.raw, err = f.fetch(ctx, ref)
+	return f.desc, err
+}
+
 // Open implements artifact.Source.
 func (s *lockedSource) Open(ctx context.Context, ref artifact.Reference, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
 	r, err := s.Source.Open(ctx, ref, d, offset)
@@ -60,7 +91,8 @@ func (s *lockedSource) Open(ctx context.Context, ref artifact.Reference, d v1.De
 		if _, pinned := ref.Digest(); !pinned {
 			return nil, err
 		}
-		if have, ok := s.lock.image(s.platform, s.kind, s.tagged(ref)); ok && have.Digest == d.Digest {
+		have, ok := s.lock.image(s.platform, s.kind, s.tagged(ref))
+		if ok && have.Digest == d.Digest || s.lock.locksSignature(s.platform, d.Digest) {
 			return nil, fmt.Errorf("%w (%s locks it to this digest: if it is gone for good, run `sealrt build --lock`)", err, s.lock.fileName())
 		}
 	}

@@ -28,6 +28,7 @@ type buildFlags struct {
 	platforms    []string
 	args         []string
 	secrets      []string
+	signedBy     []string
 	target       string
 	noCache      bool
 	cacheFrom    []string
@@ -37,6 +38,7 @@ type buildFlags struct {
 	compression  string
 	engine       engineFlags
 	addHosts     []string
+	imageSources []string
 	timeout      time.Duration
 	push         bool
 	output       string
@@ -77,6 +79,7 @@ func (f *buildFlags) define(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, like linux/amd64,linux/arm64")
 	flags.StringArrayVar(&f.args, "build-arg", nil, "set an ARG, `NAME=VALUE`; NAME alone takes it from the environment; repeatable")
 	flags.StringArrayVar(&f.secrets, "secret", nil, "let RUN --mount=type=secret see `id=ID,src=FILE`, or id=ID,env=NAME; repeatable")
+	flags.StringArrayVar(&f.signedBy, "require-signed", nil, "fail unless the key in `FILE`, such as cosign.pub, signed every container image; repeatable: one of the keys is enough")
 	flags.StringVar(&f.target, "target", "", "build this `STAGE` instead of the last")
 	flags.BoolVar(&f.noCache, "no-cache", false, "make every layer anew")
 	flags.StringArrayVar(&f.cacheFrom, "cache-from", nil, "take layers that others made from the cache at `REF` in a registry; repeatable")
@@ -86,6 +89,7 @@ func (f *buildFlags) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.check, "check", false, "report all mistakes of the Kubefile, and build nothing")
 	flags.Var(newChoice(&f.compression, "zstd", "zstd", "gzip", "none"), "compression", "compression of layers: zstd, gzip or none")
 	f.engine.define(flags)
+	flags.StringArrayVar(&f.imageSources, "image-source", nil, "look for container images in `PLACE` before their registry: docker-daemon:, docker-archive:FILE, oci-archive:FILE, oci:DIR, or a cluster image; repeatable")
 	flags.StringArrayVar(&f.addHosts, "add-host", nil, "let RUN find `HOST:IP`; repeatable")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end a RUN that takes longer than `DURATION`, like 10m; 0 waits for ever")
 	flags.BoolVar(&f.push, "push", false, "push the image under every tag; layers are sent while others are made")
@@ -178,6 +182,7 @@ func (f *buildFlags) options(env *environment) (o builder.Options, err error) {
 	o = builder.Options{
 		Target: f.target, NoCache: f.noCache, AddHosts: f.addHosts, Jobs: env.jobs, CAFile: env.access.CAFile,
 		Frozen: f.frozen, Timeout: f.timeout, Proxy: env.getenv,
+		ImageSources: f.imageSources, DockerHost: env.getenv("DOCKER_HOST"), DockerCerts: env.getenv("DOCKER_CERT_PATH"),
 	}
 	for _, list := range []struct {
 		into *[]artifact.Reference
@@ -194,6 +199,9 @@ func (f *buildFlags) options(env *environment) (o builder.Options, err error) {
 		return o, err
 	}
 	if o.Secrets, err = parseSecrets(f.secrets, env.getenv); err != nil {
+		return o, err
+	}
+	if o.Check, err = signedBy(f.signedBy); err != nil {
 		return o, err
 	}
 	if o.Compression, err = layer.ParseCompression(f.compression); err != nil {

@@ -83,6 +83,9 @@ func TestCLIReference(t *testing.T) {
 	for _, cmd := range root.Commands() {
 		if cmd.IsAvailableCommand() && cmd.Name() != "completion" {
 			document(&b, cmd)
+			for _, sub := range cmd.Commands() {
+				document(&b, sub)
+			}
 		}
 	}
 	if *update {
@@ -108,11 +111,21 @@ func document(b *bytes.Buffer, cmd *cobra.Command) {
 	if cmd.HasAvailableLocalFlags() {
 		fmt.Fprintf(b, "\n```\n%s```\n", cmd.LocalFlags().FlagUsages())
 	}
+	for _, below := range cmd.Commands() {
+		if below.IsAvailableCommand() {
+			document(b, below)
+		}
+	}
 }
 
 func TestEveryCommandHasHelp(t *testing.T) {
-	for _, cmd := range newRoot(newEnvironment()).Commands() {
-		if cmd.Name() == "help" || cmd.Name() == "completion" {
+	root := newRoot(newEnvironment())
+	commands := root.Commands()
+	for _, cmd := range root.Commands() {
+		commands = append(commands, cmd.Commands()...)
+	}
+	for _, cmd := range commands {
+		if cmd.Name() == "help" || strings.HasPrefix(cmd.CommandPath(), "sealrt completion") {
 			continue
 		}
 		if cmd.Short == "" || strings.HasSuffix(cmd.Short, ".") {

@@ -134,6 +134,11 @@ func (e *environment) registry() *artifact.Registry {
 		o.DockerConfig = filepath.Join(dir, "config.json")
 	}
 	o.RegistriesConf = e.getenv("CONTAINERS_REGISTRIES_CONF")
+	o.CertDirs = artifact.DefaultCertDirs[:]
+	if e.home != "" && e.uid != 0 { // root's are the system's
+		o.CertDirs = append([]string{filepath.Join(e.home, ".config", "containers", "certs.d")}, o.CertDirs...)
+	}
+	o.Observe = e.progress()
 	o.UserAgent = "sealrt/" + programVersion().Version
 	e.client = artifact.NewRegistry(o)
 	return e.client

@@ -7,9 +7,9 @@ import (
 	"os/exec"
 	"syscall"
 
-	"github.com/spf13/cobra"
+	"github.com/sealrt/sealrt/artifact/airgap/layout"
 
-	"github.com/sealrt/sealrt/artifact/airgap"
+	"github.com/spf13/cobra"
 )
 
 // exitError is the exit code of a command that was run for the user.
@@ -34,8 +34,8 @@ obeyed.`,
 	}
 }
 
-// feed runs argv with the archive of the layout as its standard input.
-func feed(ctx context.Context, env *environment, layout string, argv []string) error {
+// feed runs argv with the archive of the layout dir as its standard input.
+func feed(ctx context.Context, env *environment, dir string, argv []string) error {
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Stdout, c.Stderr = env.stdout, env.stderr
 	in, err := c.StdinPipe()
@@ -45,7 +45,7 @@ func feed(ctx context.Context, env *environment, layout string, argv []string) e
 	if err := c.Start(); err != nil {
 		return fmt.Errorf("feed: %w", err)
 	}
-	written := airgap.WriteArchive(ctx, in, layout, nil)
+	written := layout.WriteArchive(ctx, in, dir, nil)
 	if written != nil && !errors.Is(written, syscall.EPIPE) {
 		// before its input ends: half an archive looks like a whole one. A
 		// command that is gone already needs no killing.

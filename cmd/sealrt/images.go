@@ -108,8 +108,8 @@ func (v variant) platform() string {
 	return "any"
 }
 
-// variants reads the image of every platform that n has in the store.
-func variants(ctx context.Context, store *artifact.Store, n artifact.Named) ([]variant, error) {
+// variants reads the image of every platform that n has in a store or archive.
+func variants(ctx context.Context, store artifact.Source, n artifact.Named) ([]variant, error) {
 	list := []v1.Descriptor{n.Desc}
 	if n.Desc.MediaType.IsIndex() {
 		raw, err := artifact.ReadManifest(ctx, store, n.Ref, n.Desc)

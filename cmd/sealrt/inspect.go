@@ -18,13 +18,23 @@ import (
 
 func newInspect(env *environment) *cobra.Command {
 	var output string
+	var airgap bool
 	cmd := &cobra.Command{
-		Use:     "inspect [flags] REF",
-		Short:   "Show what an image is",
-		Long:    "Show what an image of the store is: its digests, labels, settings and layers, for\nevery platform.",
-		Example: "  sealrt inspect k3s:v1.25.3\n  sealrt inspect -o json k3s:v1.25.3",
+		Use:   "inspect [flags] REF",
+		Short: "Show what an image is",
+		Long: `Show what an image of the store is: its digests, labels, settings and layers, for
+every platform.
+
+With --airgap prove instead that it is whole: every container image inside is
+read and compared with its digests, each of them has all its content, and what
+the tree asks for is inside. All that is not so is listed, and the command fails.
+REF may be oci-archive:FILE then.`,
+		Example: "  sealrt inspect k3s:v1.25.3\n  sealrt inspect -o json k3s:v1.25.3\n  sealrt inspect --airgap k3s:v1.25.3",
 		Args:    needArgs("an image reference", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if airgap {
+				return inspectAirgap(cmd.Context(), env, args[0], output == "json")
+			}
 			report, err := inspect(cmd.Context(), env, args[0])
 			if err != nil {
 				return err
@@ -36,6 +46,7 @@ func newInspect(env *environment) *cobra.Command {
 		},
 	}
 	outputFlag(cmd, &output)
+	cmd.Flags().BoolVar(&airgap, "airgap", false, "prove that all container images inside are whole, and all that are needed")
 	return cmd
 }
 

@@ -44,7 +44,7 @@ func constructors() []func(*environment) *cobra.Command {
 	return []func(*environment) *cobra.Command{
 		newBuild, newPush, newPull, newSave, newLoad, newInventory,
 		newImages, newInspect, newHistory, newTag, newRmi, newPrune, newUnpack,
-		newLogin, newLogout, newVersion, newFeed,
+		newImage, newLogin, newLogout, newVersion, newFeed,
 		newRun, newReset, newStatus, newExec,
 	}
 }

@@ -1,0 +1,3 @@
+{{- define "check" }}
+{{- fail "choose one of:\n  a\n  b" }}
+{{- end }}

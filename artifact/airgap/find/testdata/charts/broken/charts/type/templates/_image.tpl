@@ -1,0 +1,3 @@
+{{- define "image" }}
+{{ .Values.image.repository }}
+{{- end }}

@@ -1,0 +1,3 @@
+apiVersion: v1
+kind: Pod
+spec: {containers: [{image: "tpl:1"}]}
