@@ -107,6 +107,7 @@ func TestMainPath(t *testing.T) {
 		name string
 		test func(*testing.T, *demo)
 	}{
+		{"KubeadmMissesNoImage", kubeadmMissesNoImage},
 		{"SecondPushSendsNothing", secondPushSendsNothing},
 		{"OtherToolsSeeTheSameTree", otherToolsSeeTheSameTree},
 		{"SaveAndLoadKeepTheDigest", saveAndLoadKeepTheDigest},
@@ -149,6 +150,22 @@ func (d *demo) uploads(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(regexp.MustCompile(`"(POST|PATCH|PUT) /v2/`).FindAll(raw, -1))
+}
+
+// kubeadmMissesNoImage compares the image with what a real kubeadm lists.
+func kubeadmMissesNoImage(t *testing.T, d *demo) {
+	lint := func(version string) []string {
+		return d.sealrt("image", "lint", "--offline", "--root", d.dir+"/store", "--build-arg", "KUBERNETES_VERSION="+version, d.dir+"/context")
+	}
+	if out := d.must(t, lint("v1.34.4")...); !strings.Contains(out, "registry.k8s.io/kube-apiserver:v1.34.4") || strings.Contains(out, "forgotten") {
+		t.Errorf("not every image, or one that kubeadm misses: %s", out)
+	}
+	_, err := d.command(t, lint("v1.34.3")...)
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"} {
+		if err == nil || !strings.Contains(err.Error(), "bin/kubeadm config images list --kubernetes-version v1.34.3: registry.k8s.io/"+name+":v1.34.3: the distribution needs it") {
+			t.Errorf("%s of another version is not missed: %v", name, err)
+		}
+	}
 }
 
 func secondPushSendsNothing(t *testing.T, d *demo) {
