@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap"
 	"github.com/sealrt/sealrt/artifact/airgap/find"
@@ -18,11 +20,19 @@ type archives struct {
 	names   []string // in the tree
 	images  []airgap.Image
 	sources []artifact.Source
+	first   map[artifact.Reference]held // by the name of an image
+}
+
+// held is an image in a tarball.
+type held struct {
+	digest v1.Hash
+	in     string // the tarball
 }
 
 // archives looks into the tarballs of the tree that this Kubefile put there. Those of the base image are as its author
 // wanted them.
-func (s *baseStep) archives(ctx context.Context, w *work) (found archives, err error) {
+func (s *baseStep) archives(ctx context.Context, w *work, p v1.Platform) (found archives, err error) {
+	found.first = map[artifact.Reference]held{}
 	if s.list != "" {
 		return found, nil
 	}
@@ -38,7 +48,7 @@ func (s *baseStep) archives(ctx context.Context, w *work) (found archives, err e
 		if w.image.holder(name) < 0 {
 			continue
 		}
-		if err := found.add(ctx, w, name, o); err != nil {
+		if err := found.add(ctx, w, name, p, o); err != nil {
 			return found, err
 		}
 	}
@@ -46,11 +56,11 @@ func (s *baseStep) archives(ctx context.Context, w *work) (found archives, err e
 }
 
 // add looks into one tarball.
-func (a *archives) add(ctx context.Context, w *work, name string, o find.Options) error {
+func (a *archives) add(ctx context.Context, w *work, name string, p v1.Platform, o find.Options) error {
 	n := w.image.tree.node(name)
 	w.task.work()
-	place, err := w.places.get("tarball "+w.tarballKey(n.Entry), func() (transport.Place, error) {
-		return transport.Tarball(ctx, name, n.Open, w.placeOptions(w.platform))
+	place, err := w.places.get("tarball "+p.String()+" "+w.tarballKey(n.Entry), func() (transport.Place, error) {
+		return transport.Tarball(ctx, name, n.Open, w.placeOptions(p))
 	})
 	if err != nil {
 		return fmt.Errorf("%w: take it out of images/, or name it in .imageignore to keep it as it is", err)
@@ -65,8 +75,15 @@ func (a *archives) add(ctx context.Context, w *work, name string, o find.Options
 		return err
 	}
 	for _, r := range refs {
-		if !ignored(r.Ref) {
-			a.images = append(a.images, airgap.Image{Ref: r.Ref, Where: name})
+		if ignored(r.Ref) {
+			continue
+		}
+		a.images = append(a.images, airgap.Image{Ref: r.Ref, Where: name})
+		other, known := a.first[r.Ref]
+		if !known {
+			a.first[r.Ref] = held{r.Desc.Digest, name}
+		} else if other.digest != r.Desc.Digest {
+			w.tell(Event{Kind: BuildWarning, Text: fmt.Sprintf("%s has another %s than %s, which is taken: remove one of them", name, r.Ref.Familiar(), other.in)})
 		}
 	}
 	return nil

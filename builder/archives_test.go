@@ -225,3 +225,38 @@ func TestBaseAdoptsALayout(t *testing.T) {
 		t.Errorf("an image without its layer: %v", err)
 	}
 }
+
+func TestArchivesThatHaveAnotherImageUnderOneNameAreToldOf(t *testing.T) {
+	o := options(t, "FROM scratch\nCOPY images images\n", map[string]string{
+		"images/a.tar": tarball(t, "example.com/app:1", "first"), "images/b.tar": tarball(t, "example.com/app:1", "second"), "images/c.tar": tarball(t, "example.com/app:1", "first"),
+	})
+	said := notes(&o)
+	mustBuild(t, o)
+	if got := said.String(); !strings.Contains(got, "images/b.tar has another example.com/app:1 than images/a.tar, which is taken") || strings.Contains(got, "c.tar has another") {
+		t.Errorf("told: %s", got)
+	}
+}
+
+func TestArchivesForSeveralPlatformsGiveEachItsImage(t *testing.T) {
+	arm := v1.Platform{OS: "linux", Architecture: "arm64"}
+	o := options(t, "FROM scratch\nCOPY app /\nBASE none\n", map[string]string{"app": "app"})
+	o.Platforms, o.Tags = []v1.Platform{amd64, arm}, []artifact.Reference{ref(t, "example.com/app:1")}
+	if _, err := Build(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if err := artifact.SaveArchive(t.Context(), filepath.Join(o.Context, "app.tar"), o.Store, o.Tags, artifact.CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	o.File, o.Tags, o.Store = parse(t, "FROM scratch\nCOPY app.tar images/\n"), []artifact.Reference{ref(t, "test:1")}, newStore(t)
+	d, err := Build(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var digests []string
+	for _, p := range o.Platforms {
+		digests = append(digests, read(t, o.Store, d, &p).files(t)["images/index.json"])
+	}
+	if digests[0] == "" || digests[0] == digests[1] {
+		t.Errorf("both platforms have %s", digests[0])
+	}
+}

@@ -58,7 +58,11 @@ func (s *baseStep) collect(ctx context.Context, w *work, later int) error {
 	if err := w.adoptLayout(ctx); err != nil {
 		return err
 	}
-	archives, err := s.archives(ctx, w)
+	platform := w.platform
+	if s.platform != nil {
+		platform = *s.platform
+	}
+	archives, err := s.archives(ctx, w, platform)
 	if err != nil {
 		return err
 	}
@@ -77,10 +81,6 @@ func (s *baseStep) collect(ctx context.Context, w *work, later int) error {
 		if err := w.dropArchives(ctx, archives.names); err != nil {
 			return err
 		}
-	}
-	platform := w.platform
-	if s.platform != nil {
-		platform = *s.platform
 	}
 	src, signatures, err := w.containerImages(ctx, platform, archives.sources)
 	if err != nil {
