@@ -27,6 +27,9 @@ func ParseReference(s string) (Reference, error) {
 		err = notRegistry(s)
 	}
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+		if scheme == "ko" {
+			return Reference{}, fmt.Errorf("image reference %q: this is a program that ko has yet to build: run `ko resolve` on the file first", s)
+		}
 		return Reference{}, fmt.Errorf("image reference %q: leave out %s://, write %s", s, scheme, rest)
 	}
 	if err != nil {

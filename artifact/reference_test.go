@@ -42,6 +42,7 @@ func TestParseReference(t *testing.T) {
 	}
 	for bad, want := range map[string]string{
 		"https://registry.example.com/k3s:v1":  "leave out https://",
+		"ko://github.com/team/app/cmd/web":     "run `ko resolve`",
 		"docker://registry.example.com/k3s:v1": "write registry.example.com/k3s:v1",
 		"127.0.0.1:5000":                       "registry without a repository",
 		"localhost:5000":                       "registry without a repository",
