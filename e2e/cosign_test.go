@@ -68,11 +68,11 @@ func TestSignaturesOfCosign(t *testing.T) {
 
 func newSigning(t *testing.T) *signing {
 	t.Helper()
-	cmd := exec.Command("cosign/parts.sh")
+	cmd := exec.Command("./program.sh", "cosign")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("parts.sh: %v", err)
+		t.Fatalf("program.sh: %v", err)
 	}
 	s := &signing{bench: newBench(t), cosign: filepath.Join(strings.TrimSpace(string(out)), "cosign"), keys: t.TempDir()}
 	for _, key := range []string{"mine", "theirs"} {

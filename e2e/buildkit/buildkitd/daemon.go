@@ -30,11 +30,11 @@ func program(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("go env: %v", err)
 	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(string(module)), "e2e", "buildkit", "parts.sh"))
+	cmd := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(string(module)), "e2e", "program.sh"), "buildkitd")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("parts.sh: %v", err)
+		t.Fatalf("program.sh: %v", err)
 	}
 	return filepath.Join(strings.TrimSpace(string(out)), "buildkitd")
 }
