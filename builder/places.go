@@ -94,7 +94,7 @@ func (b *build) sourcesOf(ctx context.Context, p v1.Platform) ([]artifact.Source
 			return transport.Open(ctx, name, b.placeOptions(p))
 		})
 		if err != nil {
-			return nil, fmt.Errorf("--image-source %s: %w", name, err)
+			return nil, fmt.Errorf("--image-source: %w", err)
 		}
 		list[i] = src
 	}

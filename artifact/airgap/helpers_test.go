@@ -12,7 +12,6 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
-	"github.com/sealrt/sealrt/artifact/layer"
 )
 
 var amd64 = v1.Platform{OS: "linux", Architecture: "amd64"}
@@ -47,19 +46,11 @@ func collect(t *testing.T, images []Image, o Options) *Set {
 // unpack extracts the layers of a set and returns the images/ directory.
 func unpack(t *testing.T, s *artifact.Store, set *Set) string {
 	t.Helper()
-	dir := t.TempDir()
+	var layers []v1.Hash
 	for _, l := range set.Layers {
-		f, err := os.Open(s.BlobPath(l.Blob.Digest))
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = layer.Extract(t.Context(), dir, f, layer.ExtractOptions{})
-		f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		layers = append(layers, l.Blob.Digest)
 	}
-	return filepath.Join(dir, "images")
+	return registrytest.Unpack(t, s, layers)
 }
 
 // digests returns the digests of the layers of a set.

@@ -32,7 +32,7 @@ var imports = []struct {
 	{"artifact", []string{"artifact/layer"}},
 	{"artifact/airgap/layout", []string{"artifact", "artifact/layer"}},
 	{"artifact/airgap/transport", []string{"artifact", "artifact/layer"}},
-	{"artifact/airgap/registrytest", []string{"artifact"}},
+	{"artifact/airgap/registrytest", []string{"artifact", "artifact/layer"}},
 	{"artifact/airgap/export", []string{"artifact", "artifact/layer", "artifact/airgap/layout"}},
 	{"artifact/airgap", []string{"artifact", "artifact/layer", "artifact/airgap/layout", "artifact/airgap/transport"}},
 	{"artifact/airgap/...", []string{"artifact", "artifact/layer", "artifact/airgap/..."}},

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealrt/sealrt/artifact/layer"
-
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
@@ -177,19 +175,11 @@ func Registry() *artifact.Registry {
 // Unpack extracts the layers of a set and returns the images/ directory.
 func Unpack(t testing.TB, store *artifact.Store, set *airgap.Set) string {
 	t.Helper()
-	dir := t.TempDir()
+	var layers []v1.Hash
 	for _, l := range set.Layers {
-		f, err := os.Open(store.BlobPath(l.Blob.Digest))
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = layer.Extract(t.Context(), dir, f, layer.ExtractOptions{})
-		f.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		layers = append(layers, l.Blob.Digest)
 	}
-	return filepath.Join(dir, "images")
+	return registrytest.Unpack(t, store, layers)
 }
 
 // Layout makes an empty image layout. put writes a blob to it, and index its

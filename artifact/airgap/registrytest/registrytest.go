@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/layer"
 )
 
 // Registry is a registry in this process that counts what is fetched.
@@ -196,4 +198,23 @@ func Index(t testing.TB, images ...v1.Image) v1.ImageIndex {
 		idx = mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: cfg.Platform()}})
 	}
 	return idx
+}
+
+// Unpack extracts layers of a store, one over the other, and returns the images/
+// directory.
+func Unpack(t testing.TB, store *artifact.Store, layers []v1.Hash) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, h := range layers {
+		f, err := os.Open(store.BlobPath(h))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = layer.Extract(t.Context(), dir, f, layer.ExtractOptions{})
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "images")
 }
