@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -92,4 +93,17 @@ type Event struct {
 	Name   string  // what the blob is: "manifest", "config", "layer"
 	Size   int64   // bytes in all
 	Done   int64   // bytes so far
+}
+
+// OneByOne returns observe for use from any goroutine: it is called with one event at a time. A nil observe is not called.
+func OneByOne(observe func(Event)) func(Event) {
+	if observe == nil {
+		return func(Event) {}
+	}
+	var mu sync.Mutex
+	return func(e Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		observe(e)
+	}
 }

@@ -1,4 +1,4 @@
-package artifact
+package artifact_test
 
 import (
 	"context"
@@ -15,38 +15,43 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/artifacttest"
+	"github.com/sealrt/sealrt/artifact/registry"
 )
 
 func TestPushAndPull(t *testing.T) {
-	f, r := newFakeRegistry(t), fastRegistry(RegistryOptions{})
-	src := newStore(t)
-	ref, d := tagged(t, src)
-	remote := f.ref(t, "team/k3s:v1")
-	if got := copyImage(t, r, remote, src, ref); got.Digest != d.Digest {
+	f, r := artifacttest.NewFakeRegistry(t), registry.New(registry.Options{})
+	src := registrytest.Store(t)
+	ref, d := artifacttest.Tagged(t, src)
+	remote := f.Ref(t, "team/k3s:v1")
+	if got := artifacttest.CopyImage(t, r, remote, src, ref); got.Digest != d.Digest {
 		t.Fatalf("pushed %s, want %s", got.Digest, d.Digest)
 	}
-	dst := newStore(t)
-	if got := copyImage(t, dst, ref, r, remote); got.Digest != d.Digest {
+	dst := registrytest.Store(t)
+	if got := artifacttest.CopyImage(t, dst, ref, r, remote); got.Digest != d.Digest {
 		t.Fatalf("pulled %s, want %s", got.Digest, d.Digest)
 	}
-	requireWholeStore(t, dst, ref)
-	if left := ingest(t, dst); len(left) > 0 {
+	artifacttest.RequireWholeStore(t, dst, ref)
+	if left := artifacttest.Ingest(t, dst); len(left) > 0 {
 		t.Errorf("left in ingest: %v", left)
 	}
 }
 
 func TestPushOfWhatIsThereSendsNothing(t *testing.T) {
-	f := newFakeRegistry(t)
-	src := newStore(t)
-	ref, _ := tagged(t, src)
-	copyImage(t, fastRegistry(RegistryOptions{}), f.ref(t, "k3s:v1"), src, ref)
-	f.requests()
-	copyImage(t, fastRegistry(RegistryOptions{}), f.ref(t, "k3s:v1"), src, ref)
-	if diff := cmp.Diff([]string{"GET /v2/", "HEAD /v2/k3s/manifests/v1"}, f.requests()); diff != "" {
+	f := artifacttest.NewFakeRegistry(t)
+	src := registrytest.Store(t)
+	ref, _ := artifacttest.Tagged(t, src)
+	artifacttest.CopyImage(t, registry.New(registry.Options{}), f.Ref(t, "k3s:v1"), src, ref)
+	f.Requests()
+	artifacttest.CopyImage(t, registry.New(registry.Options{}), f.Ref(t, "k3s:v1"), src, ref)
+	if diff := cmp.Diff([]string{"GET /v2/", "HEAD /v2/k3s/manifests/v1"}, f.Requests()); diff != "" {
 		t.Errorf("second push (-want +got):\n%s", diff)
 	}
-	copyImage(t, fastRegistry(RegistryOptions{}), f.ref(t, "k3s:v2"), src, ref)
-	for _, q := range f.requests() {
+	artifacttest.CopyImage(t, registry.New(registry.Options{}), f.Ref(t, "k3s:v2"), src, ref)
+	for _, q := range f.Requests() {
 		if strings.Contains(q, "/blobs/") {
 			t.Errorf("another tag of the same image asks %s", q)
 		}
@@ -54,47 +59,47 @@ func TestPushOfWhatIsThereSendsNothing(t *testing.T) {
 }
 
 func TestCopyToAnotherDigestIsRefused(t *testing.T) {
-	f := newFakeRegistry(t)
-	src := newStore(t)
-	ref, d := tagged(t, src)
-	to := f.ref(t, "k3s@"+digestOf([]byte("another")).String())
-	_, err := Copy(t.Context(), fastRegistry(RegistryOptions{}), to, src, ref, CopyOptions{})
-	wantError(t, err, to.Familiar(), "another digest", d.Digest.String())
-	copyImage(t, fastRegistry(RegistryOptions{}), to.WithDigest(d.Digest), src, ref)
+	f := artifacttest.NewFakeRegistry(t)
+	src := registrytest.Store(t)
+	ref, d := artifacttest.Tagged(t, src)
+	to := f.Ref(t, "k3s@"+artifacttest.DigestOf([]byte("another")).String())
+	_, err := artifact.Copy(t.Context(), registry.New(registry.Options{}), to, src, ref, artifact.CopyOptions{})
+	artifacttest.WantError(t, err, to.Familiar(), "another digest", d.Digest.String())
+	artifacttest.CopyImage(t, registry.New(registry.Options{}), to.WithDigest(d.Digest), src, ref)
 
 	// An index is still found under its digest when only one platform of it was copied.
-	index := addIndex(t, src, addImage(t, src, "amd64", []string{"a", "b"}), addImage(t, src, "arm64", []string{"a", "c"}))
-	pinned := mustRef(t, "multi").WithDigest(index.Digest)
-	_, err = Copy(t.Context(), newStore(t), pinned, src, pinned, CopyOptions{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}})
-	check(t, err)
+	index := artifacttest.AddIndex(t, src, artifacttest.AddImage(t, src, "amd64", []string{"a", "b"}), artifacttest.AddImage(t, src, "arm64", []string{"a", "c"}))
+	pinned := artifacttest.MustRef(t, "multi").WithDigest(index.Digest)
+	_, err = artifact.Copy(t.Context(), registrytest.Store(t), pinned, src, pinned, artifact.CopyOptions{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}})
+	artifacttest.Check(t, err)
 }
 
 func TestPullOfWhatIsThereFetchesNothing(t *testing.T) {
-	f := newFakeRegistry(t)
-	src := newStore(t)
-	ref, _ := tagged(t, src)
-	copyImage(t, fastRegistry(RegistryOptions{}), f.ref(t, "k3s:v1"), src, ref)
-	f.requests()
-	copyImage(t, src, ref, fastRegistry(RegistryOptions{}), f.ref(t, "k3s:v1"))
-	if diff := cmp.Diff([]string{"GET /v2/", "HEAD /v2/k3s/manifests/v1"}, f.requests()); diff != "" {
+	f := artifacttest.NewFakeRegistry(t)
+	src := registrytest.Store(t)
+	ref, _ := artifacttest.Tagged(t, src)
+	artifacttest.CopyImage(t, registry.New(registry.Options{}), f.Ref(t, "k3s:v1"), src, ref)
+	f.Requests()
+	artifacttest.CopyImage(t, src, ref, registry.New(registry.Options{}), f.Ref(t, "k3s:v1"))
+	if diff := cmp.Diff([]string{"GET /v2/", "HEAD /v2/k3s/manifests/v1"}, f.Requests()); diff != "" {
 		t.Errorf("second pull (-want +got):\n%s", diff)
 	}
 }
 
 func TestCopyBetweenRepositoriesMounts(t *testing.T) {
-	f, r := newFakeRegistry(t), fastRegistry(RegistryOptions{})
-	src := newStore(t)
-	ref, _ := tagged(t, src)
-	copyImage(t, r, f.ref(t, "a:v1"), src, ref)
-	f.requests()
+	f, r := artifacttest.NewFakeRegistry(t), registry.New(registry.Options{})
+	src := registrytest.Store(t)
+	ref, _ := artifacttest.Tagged(t, src)
+	artifacttest.CopyImage(t, r, f.Ref(t, "a:v1"), src, ref)
+	f.Requests()
 	mounted := 0
-	_, err := Copy(t.Context(), r, f.ref(t, "b:v1"), r, f.ref(t, "a:v1"), CopyOptions{Observe: func(e Event) {
-		if e.Kind == EventMounted || e.Kind == EventExists {
+	_, err := artifact.Copy(t.Context(), r, f.Ref(t, "b:v1"), r, f.Ref(t, "a:v1"), artifact.CopyOptions{Observe: func(e artifact.Event) {
+		if e.Kind == artifact.EventMounted || e.Kind == artifact.EventExists {
 			mounted++
 		}
 	}})
-	check(t, err)
-	for _, q := range f.requests() {
+	artifacttest.Check(t, err)
+	for _, q := range f.Requests() {
 		if strings.HasPrefix(q, "PATCH") {
 			t.Errorf("bytes were sent: %s", q)
 		}
@@ -102,17 +107,17 @@ func TestCopyBetweenRepositoriesMounts(t *testing.T) {
 	if mounted == 0 {
 		t.Error("nothing was mounted")
 	}
-	dst := newStore(t)
-	copyImage(t, dst, ref, r, f.ref(t, "b:v1"))
-	requireWholeStore(t, dst, ref)
+	dst := registrytest.Store(t)
+	artifacttest.CopyImage(t, dst, ref, r, f.Ref(t, "b:v1"))
+	artifacttest.RequireWholeStore(t, dst, ref)
 }
 
 func TestCopyMountsFromWhereItIsToldTo(t *testing.T) {
-	f, r := newFakeRegistry(t), fastRegistry(RegistryOptions{})
-	src := newStore(t)
-	ref, _ := tagged(t, src)
-	copyImage(t, r, f.ref(t, "a:v1"), src, ref)
-	f.set(func(w http.ResponseWriter, r *http.Request, next http.Handler) { // a registry that keeps repositories apart
+	f, r := artifacttest.NewFakeRegistry(t), registry.New(registry.Options{})
+	src := registrytest.Store(t)
+	ref, _ := artifacttest.Tagged(t, src)
+	artifacttest.CopyImage(t, r, f.Ref(t, "a:v1"), src, ref)
+	f.Set(func(w http.ResponseWriter, r *http.Request, next http.Handler) { // a registry that keeps repositories apart
 		switch query := r.URL.Query(); {
 		case r.Method == http.MethodHead && strings.HasPrefix(r.URL.Path, "/v2/b/"):
 			w.WriteHeader(http.StatusNotFound)
@@ -123,18 +128,18 @@ func TestCopyMountsFromWhereItIsToldTo(t *testing.T) {
 			next.ServeHTTP(w, r)
 		}
 	})
-	f.requests()
+	f.Requests()
 	mounted := 0
-	_, err := Copy(t.Context(), r, f.ref(t, "b:v1"), src, ref, CopyOptions{
-		MountFrom: func(v1.Hash) (Reference, bool) { return f.ref(t, "a:v1"), true },
-		Observe: func(e Event) {
-			if e.Kind == EventMounted {
+	_, err := artifact.Copy(t.Context(), r, f.Ref(t, "b:v1"), src, ref, artifact.CopyOptions{
+		MountFrom: func(v1.Hash) (artifact.Reference, bool) { return f.Ref(t, "a:v1"), true },
+		Observe: func(e artifact.Event) {
+			if e.Kind == artifact.EventMounted {
 				mounted++
 			}
 		},
 	})
-	check(t, err)
-	for _, q := range f.requests() {
+	artifacttest.Check(t, err)
+	for _, q := range f.Requests() {
 		if strings.HasPrefix(q, "PATCH") {
 			t.Errorf("bytes were sent: %s", q)
 		}
@@ -145,17 +150,17 @@ func TestCopyMountsFromWhereItIsToldTo(t *testing.T) {
 }
 
 func TestCopyOrderAndEvents(t *testing.T) {
-	src := newStore(t)
+	src := registrytest.Store(t)
 	shared := []string{"shared", "x"}
-	amd := addImage(t, src, "amd64", shared, []string{"amd", "1"})
-	arm := addImage(t, src, "arm64", shared, []string{"arm", "1"})
-	idx := addIndex(t, src, amd, arm)
-	ref := mustRef(t, "k3s:v1")
-	check(t, src.Tag(t.Context(), ref, idx))
+	amd := artifacttest.AddImage(t, src, "amd64", shared, []string{"amd", "1"})
+	arm := artifacttest.AddImage(t, src, "arm64", shared, []string{"arm", "1"})
+	idx := artifacttest.AddIndex(t, src, amd, arm)
+	ref := artifacttest.MustRef(t, "k3s:v1")
+	artifacttest.Check(t, src.Tag(t.Context(), ref, idx))
 	var puts []string
-	rec := &recorder{Sink: newStore(t), note: func(s string) { puts = append(puts, s) }}
-	_, err := Copy(t.Context(), rec, ref, src, ref, CopyOptions{Jobs: 1})
-	check(t, err)
+	rec := &recorder{Sink: registrytest.Store(t), note: func(s string) { puts = append(puts, s) }}
+	_, err := artifact.Copy(t.Context(), rec, ref, src, ref, artifact.CopyOptions{Jobs: 1})
+	artifacttest.Check(t, err)
 	var kinds []string
 	seen := map[string]bool{}
 	for _, p := range puts {
@@ -173,12 +178,12 @@ func TestCopyOrderAndEvents(t *testing.T) {
 
 // recorder notes what is put, and refuses what fail names.
 type recorder struct {
-	Sink
+	artifact.Sink
 	mu   sync.Mutex
 	note func(string)
 }
 
-func (r *recorder) Put(ctx context.Context, ref Reference, d v1.Descriptor, open OpenFunc) error {
+func (r *recorder) Put(ctx context.Context, ref artifact.Reference, d v1.Descriptor, open artifact.OpenFunc) error {
 	kind := "blob"
 	if d.MediaType.IsIndex() {
 		kind = "index"
@@ -191,17 +196,17 @@ func (r *recorder) Put(ctx context.Context, ref Reference, d v1.Descriptor, open
 	return r.Sink.Put(ctx, ref, d, open)
 }
 
-func (r *recorder) Tag(ctx context.Context, ref Reference, d v1.Descriptor) error {
+func (r *recorder) Tag(ctx context.Context, ref artifact.Reference, d v1.Descriptor) error {
 	r.note("tag")
 	return r.Sink.Tag(ctx, ref, d)
 }
 
 func TestProgressOnlyGrows(t *testing.T) {
-	f, r := newFakeRegistry(t), fastRegistry(RegistryOptions{})
-	src := newStore(t)
-	ref, _ := tagged(t, src)
+	f, r := artifacttest.NewFakeRegistry(t), registry.New(registry.Options{})
+	src := registrytest.Store(t)
+	ref, _ := artifacttest.Tagged(t, src)
 	var cut atomic.Int32
-	f.set(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
+	f.Set(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
 		if q.Method == http.MethodPatch && q.ContentLength > 1<<20 && cut.CompareAndSwap(0, 1) {
 			io.CopyN(io.Discard, q.Body, 2<<20)
 			panic(http.ErrAbortHandler)
@@ -210,79 +215,79 @@ func TestProgressOnlyGrows(t *testing.T) {
 	})
 	last := map[v1.Hash]int64{}
 	var tagged bool
-	_, err := Copy(t.Context(), r, f.ref(t, "k3s:v1"), src, ref, CopyOptions{Observe: func(e Event) {
-		if e.Kind != EventTagged && e.Done < last[e.Digest] {
+	_, err := artifact.Copy(t.Context(), r, f.Ref(t, "k3s:v1"), src, ref, artifact.CopyOptions{Observe: func(e artifact.Event) {
+		if e.Kind != artifact.EventTagged && e.Done < last[e.Digest] {
 			t.Errorf("%s went from %d back to %d", e.Digest, last[e.Digest], e.Done)
 		}
 		last[e.Digest] = e.Done
-		tagged = e.Kind == EventTagged
+		tagged = e.Kind == artifact.EventTagged
 		want := "k3s:v1"
 		if tagged {
-			want = f.ref(t, "k3s:v1").Familiar() // what has the name now
+			want = f.Ref(t, "k3s:v1").Familiar() // what has the name now
 		}
 		if e.Ref != want {
 			t.Errorf("event about %q, want %q", e.Ref, want)
 		}
 	}})
-	check(t, err)
+	artifacttest.Check(t, err)
 	if cut.Load() != 1 || !tagged {
 		t.Errorf("cut %d times, last event is the tag: %v", cut.Load(), tagged)
 	}
 }
 
 func TestCopyPicksThePlatform(t *testing.T) {
-	src, dst := newStore(t), newStore(t)
-	amd, arm := addImage(t, src, "amd64", []string{"amd", "1"}), addImage(t, src, "arm64", []string{"arm", "1"})
-	note := addImage(t, src, "unknown", []string{"note", "1"})
+	src, dst := registrytest.Store(t), registrytest.Store(t)
+	amd, arm := artifacttest.AddImage(t, src, "amd64", []string{"amd", "1"}), artifacttest.AddImage(t, src, "arm64", []string{"arm", "1"})
+	note := artifacttest.AddImage(t, src, "unknown", []string{"note", "1"})
 	note.Platform = &v1.Platform{OS: "unknown", Architecture: "unknown"}
-	ref := mustRef(t, "k3s:v1")
-	check(t, src.Tag(t.Context(), ref, addIndex(t, src, amd, arm, note)))
-	d, err := Copy(t.Context(), dst, ref, src, ref, CopyOptions{Platform: &v1.Platform{OS: "linux", Architecture: "aarch64", Variant: "v8"}})
-	check(t, err)
+	ref := artifacttest.MustRef(t, "k3s:v1")
+	artifacttest.Check(t, src.Tag(t.Context(), ref, artifacttest.AddIndex(t, src, amd, arm, note)))
+	d, err := artifact.Copy(t.Context(), dst, ref, src, ref, artifact.CopyOptions{Platform: &v1.Platform{OS: "linux", Architecture: "aarch64", Variant: "v8"}})
+	artifacttest.Check(t, err)
 	if d.Digest != arm.Digest {
 		t.Errorf("copied %s, want %s", d.Digest, arm.Digest)
 	}
 	if has, _ := dst.Has(t.Context(), ref, amd); has {
 		t.Error("the other platform came along")
 	}
-	_, m, cfg, err := Manifest(t.Context(), src, ref, &v1.Platform{OS: "linux", Architecture: "amd64"})
-	check(t, err)
+	_, m, cfg, err := artifact.Manifest(t.Context(), src, ref, &v1.Platform{OS: "linux", Architecture: "amd64"})
+	artifacttest.Check(t, err)
 	if cfg.Architecture != "amd64" || len(m.Layers) != 1 {
 		t.Errorf("Manifest returned %s with %d layers", cfg.Architecture, len(m.Layers))
 	}
-	_, _, _, err = Manifest(t.Context(), src, ref, nil)
-	wantError(t, err, "linux/amd64, linux/arm64", "--platform")
-	_, _, _, err = Manifest(t.Context(), src, ref, &v1.Platform{OS: "linux", Architecture: "s390x"})
-	if !errors.Is(err, ErrNotFound) {
+	_, _, _, err = artifact.Manifest(t.Context(), src, ref, nil)
+	artifacttest.WantError(t, err, "linux/amd64, linux/arm64", "--platform")
+	_, _, _, err = artifact.Manifest(t.Context(), src, ref, &v1.Platform{OS: "linux", Architecture: "s390x"})
+	if !errors.Is(err, artifact.ErrNotFound) {
 		t.Errorf("platform that is not there: %v", err)
 	}
 }
 
 func TestCopyNamesForeignLayers(t *testing.T) {
-	src, dst := newStore(t), newStore(t)
-	cfg := addJSON(t, src, types.OCIConfigJSON, v1.ConfigFile{})
-	foreign := v1.Descriptor{MediaType: types.DockerForeignLayer, Size: 9, Digest: digestOf([]byte("far away")), URLs: []string{"https://example.com/layer"}}
-	ref := mustRef(t, "windows:v1")
-	check(t, src.Tag(t.Context(), ref, addJSON(t, src, types.OCIManifestSchema1, v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: cfg, Layers: []v1.Descriptor{foreign}})))
+	src, dst := registrytest.Store(t), registrytest.Store(t)
+	cfg := artifacttest.AddJSON(t, src, types.OCIConfigJSON, v1.ConfigFile{})
+	foreign := v1.Descriptor{MediaType: types.DockerForeignLayer, Size: 9, Digest: artifacttest.DigestOf([]byte("far away")), URLs: []string{"https://example.com/layer"}}
+	ref := artifacttest.MustRef(t, "windows:v1")
+	artifacttest.Check(t, src.Tag(t.Context(), ref, artifacttest.AddJSON(t, src, types.OCIManifestSchema1, v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: cfg, Layers: []v1.Descriptor{foreign}})))
 	var skipped []string
-	_, err := Copy(t.Context(), dst, ref, src, ref, CopyOptions{Observe: func(e Event) {
-		if e.Kind == EventSkipped {
+	_, err := artifact.Copy(t.Context(), dst, ref, src, ref, artifact.CopyOptions{Observe: func(e artifact.Event) {
+		if e.Kind == artifact.EventSkipped {
 			skipped = append(skipped, e.Name)
 		}
 	}})
-	check(t, err)
+	artifacttest.Check(t, err)
 	if len(skipped) != 1 || !strings.Contains(skipped[0], "https://example.com/layer") {
 		t.Errorf("skipped: %v", skipped)
 	}
 }
 
 func TestCopyLeavesOutWhatTheOtherSideHas(t *testing.T) {
-	src, dst := newStore(t), newStore(t)
-	ref, d := tagged(t, src)
-	_, m, _, err := Manifest(t.Context(), src, ref, nil)
-	check(t, err)
-	_, err = Copy(t.Context(), dst, ref, src, ref, CopyOptions{Have: func(h v1.Hash) bool { return h == m.Layers[0].Digest || h == d.Digest }})
-	check(t, err)
+	src, dst := registrytest.Store(t), registrytest.Store(t)
+	ref, d := artifacttest.Tagged(t, src)
+	_, m, _, err := artifact.Manifest(t.Context(), src, ref, nil)
+	artifacttest.Check(t, err)
+	_, err = artifact.Copy(t.Context(), dst, ref, src, ref, artifact.CopyOptions{Have: func(h v1.Hash) bool { return h == m.Layers[0].Digest || h == d.Digest }})
+	artifacttest.Check(t, err)
 	if has, _ := dst.Has(t.Context(), ref, m.Layers[0]); has {
 		t.Error("a blob went that the other side was said to have")
 	}
@@ -297,29 +302,29 @@ func TestCopyDoesNotNameWhatIsNotWhole(t *testing.T) {
 		damage func(t *testing.T, path string)
 		want   string
 	}{
-		{"missing", func(t *testing.T, path string) { check(t, os.Remove(path)) }, "not found"},
+		{"missing", func(t *testing.T, path string) { artifacttest.Check(t, os.Remove(path)) }, "not found"},
 		{"changed", func(t *testing.T, path string) {
 			b, err := os.ReadFile(path)
-			check(t, err)
+			artifacttest.Check(t, err)
 			b[len(b)/2] ^= 1
-			check(t, os.WriteFile(path, b, 0o644))
+			artifacttest.Check(t, os.WriteFile(path, b, 0o644))
 		}, "the source is damaged"},
-		{"cut", func(t *testing.T, path string) { check(t, os.Truncate(path, 100)) }, "100 bytes of"},
+		{"cut", func(t *testing.T, path string) { artifacttest.Check(t, os.Truncate(path, 100)) }, "100 bytes of"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f, src := newFakeRegistry(t), newStore(t)
-			ref, _ := tagged(t, src)
-			_, m, _, err := Manifest(t.Context(), src, ref, nil)
-			check(t, err)
+			f, src := artifacttest.NewFakeRegistry(t), registrytest.Store(t)
+			ref, _ := artifacttest.Tagged(t, src)
+			_, m, _, err := artifact.Manifest(t.Context(), src, ref, nil)
+			artifacttest.Check(t, err)
 			big := m.Layers[1]
 			tc.damage(t, src.BlobPath(big.Digest))
-			dst := newStore(t)
-			for _, sink := range []Sink{dst, fastRegistry(RegistryOptions{}), NewArchiveSink(io.Discard)} {
-				to := f.ref(t, "k3s:v1")
-				_, err = Copy(t.Context(), sink, to, src, ref, CopyOptions{})
-				wantError(t, err, tc.want, "k3s:v1", big.Digest.String())
-				if s, ok := sink.(Source); ok {
-					if _, err := s.Resolve(t.Context(), to); !errors.Is(err, ErrNotFound) {
+			dst := registrytest.Store(t)
+			for _, sink := range []artifact.Sink{dst, registry.New(registry.Options{})} {
+				to := f.Ref(t, "k3s:v1")
+				_, err = artifact.Copy(t.Context(), sink, to, src, ref, artifact.CopyOptions{})
+				artifacttest.WantError(t, err, tc.want, "k3s:v1", big.Digest.String())
+				if s, ok := sink.(artifact.Source); ok {
+					if _, err := s.Resolve(t.Context(), to); !errors.Is(err, artifact.ErrNotFound) {
 						t.Errorf("%T: the name is there: %v", sink, err)
 					}
 				}
@@ -329,12 +334,12 @@ func TestCopyDoesNotNameWhatIsNotWhole(t *testing.T) {
 }
 
 func TestManifestsAreBounded(t *testing.T) {
-	f, r := newFakeRegistry(t), fastRegistry(RegistryOptions{})
-	huge := fmt.Sprintf(`{"schemaVersion":2,"config":{},"x":%q}`, strings.Repeat("x", MaxManifest))
-	f.set(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
+	f, r := artifacttest.NewFakeRegistry(t), registry.New(registry.Options{})
+	huge := fmt.Sprintf(`{"schemaVersion":2,"config":{},"x":%q}`, strings.Repeat("x", artifact.MaxManifest))
+	f.Set(func(w http.ResponseWriter, q *http.Request, next http.Handler) {
 		if strings.Contains(q.URL.Path, "/manifests/") {
 			w.Header().Set("Content-Type", string(types.OCIManifestSchema1))
-			w.Header().Set("Docker-Content-Digest", digestOf([]byte(huge)).String())
+			w.Header().Set("Docker-Content-Digest", artifacttest.DigestOf([]byte(huge)).String())
 			w.Header().Set("Content-Length", fmt.Sprint(len(huge)))
 			if q.Method == http.MethodGet {
 				io.WriteString(w, huge)
@@ -343,24 +348,24 @@ func TestManifestsAreBounded(t *testing.T) {
 		}
 		next.ServeHTTP(w, q)
 	})
-	_, err := Copy(t.Context(), newStore(t), mustRef(t, "a"), r, f.ref(t, "a:v1"), CopyOptions{})
-	wantError(t, err, "4.0 MiB", "a:v1")
+	_, err := artifact.Copy(t.Context(), registrytest.Store(t), artifacttest.MustRef(t, "a"), r, f.Ref(t, "a:v1"), artifact.CopyOptions{})
+	artifacttest.WantError(t, err, "4.0 MiB", "a:v1")
 }
 
 func TestCopyStopsWithItsContext(t *testing.T) {
-	src := newStore(t)
-	ref, _ := tagged(t, src)
+	src := registrytest.Store(t)
+	ref, _ := artifacttest.Tagged(t, src)
 	ctx, cancel := context.WithCancel(t.Context())
-	dst := newStore(t)
-	_, err := Copy(ctx, dst, ref, src, ref, CopyOptions{Observe: func(e Event) {
-		if e.Kind == EventStarted {
+	dst := registrytest.Store(t)
+	_, err := artifact.Copy(ctx, dst, ref, src, ref, artifact.CopyOptions{Observe: func(e artifact.Event) {
+		if e.Kind == artifact.EventStarted {
 			cancel()
 		}
 	}})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that of the context", err)
 	}
-	if left := ingest(t, dst); len(left) > 0 {
+	if left := artifacttest.Ingest(t, dst); len(left) > 0 {
 		t.Errorf("left in ingest: %v", left)
 	}
 }

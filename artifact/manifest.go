@@ -12,6 +12,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/sealrt/sealrt/artifact/disk"
 )
 
 // MaxManifest bounds the bytes of a manifest, index or config that is read into memory. Registries take at least this
@@ -22,7 +24,7 @@ const MaxManifest = 4 << 20
 // digest. More than MaxManifest bytes are an error.
 func ReadManifest(ctx context.Context, src Source, ref Reference, d v1.Descriptor) ([]byte, error) {
 	if d.Size > MaxManifest {
-		return nil, fmt.Errorf("%s: %s claims %s, more than the %s that a manifest or config may have", ref.Familiar(), d.Digest, bytesText(d.Size), bytesText(MaxManifest))
+		return nil, fmt.Errorf("%s: %s claims %s, more than the %s that a manifest or config may have", ref.Familiar(), d.Digest, disk.Bytes(d.Size), disk.Bytes(MaxManifest))
 	}
 	r, err := src.Open(ctx, ref, d, 0)
 	if err != nil {
@@ -48,7 +50,7 @@ func Manifest(ctx context.Context, src Source, ref Reference, platform *v1.Platf
 		return v1.Descriptor{}, nil, nil, fmt.Errorf("%s: %s: %w", ref.Familiar(), d.Digest, err)
 	}
 	b, err := ReadManifest(ctx, src, ref, m.Config)
-	if errors.Is(err, ErrNotFound) {
+	if _, store := src.(keeper); !store && errors.Is(err, ErrNotFound) { // a store says itself what to do
 		err = fmt.Errorf("%w: it was there once: push or load the image again", err)
 	}
 	if err != nil {
@@ -61,12 +63,13 @@ func Manifest(ctx context.Context, src Source, ref Reference, platform *v1.Platf
 	return d, m, cfg, nil
 }
 
-// maxIndexDepth bounds indexes inside indexes.
-const maxIndexDepth = 4
+// MaxIndexDepth is how many indexes may lie inside each other. The OCI image-spec sets no limit;
+// images in use have one.
+const MaxIndexDepth = 4
 
 // pick follows indexes from d to the image manifest for platform and returns its descriptor and bytes.
 func pick(ctx context.Context, src Source, ref Reference, d v1.Descriptor, platform *v1.Platform) (v1.Descriptor, []byte, error) {
-	for range maxIndexDepth {
+	for range MaxIndexDepth {
 		raw, err := ReadManifest(ctx, src, ref, d)
 		if err != nil {
 			return v1.Descriptor{}, nil, err
@@ -82,7 +85,7 @@ func pick(ctx context.Context, src Source, ref Reference, d v1.Descriptor, platf
 			return v1.Descriptor{}, nil, fmt.Errorf("%s: %w", ref.Familiar(), err)
 		}
 	}
-	return v1.Descriptor{}, nil, fmt.Errorf("%s: indexes are nested more than %d deep", ref.Familiar(), maxIndexDepth)
+	return v1.Descriptor{}, nil, fmt.Errorf("%s: indexes are nested more than %d deep", ref.Familiar(), MaxIndexDepth)
 }
 
 // choose returns the entry of an index for want, or the only one there is when want is nil. Entries for the platform
@@ -135,13 +138,14 @@ func plain(p v1.Platform) v1.Platform {
 	return p
 }
 
-// isManifest reports whether mt is an image manifest or an index, which registries keep apart from blobs.
-func isManifest(mt types.MediaType) bool { return mt.IsImage() || mt.IsIndex() || mt.IsSchema1() }
+// IsManifest reports whether mt is an image manifest or an index, which registries keep apart from blobs.
+func IsManifest(mt types.MediaType) bool { return mt.IsImage() || mt.IsIndex() || mt.IsSchema1() }
 
-var errSchema1 = errors.New("docker schema 1 manifests are not supported: they have no verifiable layers; push the image again with a current docker or skopeo")
+// ErrSchema1 is the error for manifests of docker's first schema (docker distribution's spec/manifest-v2-1.md).
+var ErrSchema1 = errors.New("docker schema 1 manifests are not supported: they have no verifiable layers; push the image again with a current docker or skopeo")
 
 func parseManifest(raw []byte) (*v1.Manifest, error) {
-	mt, err := sniffManifest(raw)
+	mt, err := ManifestType(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +155,8 @@ func parseManifest(raw []byte) (*v1.Manifest, error) {
 	return v1.ParseManifest(bytes.NewReader(raw))
 }
 
-// sniffManifest tells the media type of a manifest by its content. Early OCI manifests do not state it.
-func sniffManifest(raw []byte) (types.MediaType, error) {
+// ManifestType tells the media type of a manifest by its content. Early OCI manifests do not state it.
+func ManifestType(raw []byte) (types.MediaType, error) {
 	var m struct {
 		Schema    int             `json:"schemaVersion"`
 		MediaType types.MediaType `json:"mediaType"`
@@ -160,14 +164,14 @@ func sniffManifest(raw []byte) (types.MediaType, error) {
 		Manifests json.RawMessage `json:"manifests"`
 	}
 	if len(raw) > MaxManifest {
-		return "", fmt.Errorf("more than the %s that a manifest may have", bytesText(MaxManifest))
+		return "", fmt.Errorf("more than the %s that a manifest may have", disk.Bytes(MaxManifest))
 	}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return "", fmt.Errorf("no image manifest: %w", err)
 	}
 	switch {
 	case m.Schema == 1 || m.MediaType.IsSchema1():
-		return "", errSchema1
+		return "", ErrSchema1
 	case m.MediaType.IsIndex() && m.Config == nil, m.MediaType.IsImage() && m.Manifests == nil:
 		return m.MediaType, nil
 	case m.MediaType != "":
@@ -180,25 +184,25 @@ func sniffManifest(raw []byte) (types.MediaType, error) {
 	return "", errors.New("no image manifest: it has neither a config nor manifests")
 }
 
-// part is what a manifest points at, and what that is.
-type part struct {
+// Part is what a manifest points at, and what that is.
+type Part struct {
 	v1.Descriptor
-	name string // "manifest", "config", "layer"
+	Name string // "manifest", "config", "layer"
 }
 
-// parts lists what the manifest d with the content raw points at, in order.
-func parts(d v1.Descriptor, raw []byte) ([]part, error) {
+// Parts lists what the manifest d with the content raw points at, in order. All have acceptable sizes and digests.
+func Parts(d v1.Descriptor, raw []byte) ([]Part, error) {
 	if d.MediaType.IsSchema1() {
-		return nil, errSchema1
+		return nil, ErrSchema1
 	}
-	var list []part
+	var list []Part
 	if d.MediaType.IsIndex() {
 		idx, err := v1.ParseIndexManifest(bytes.NewReader(raw))
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range idx.Manifests {
-			list = append(list, part{c, "manifest"})
+			list = append(list, Part{c, "manifest"})
 		}
 		return checkParts(list)
 	}
@@ -206,22 +210,22 @@ func parts(d v1.Descriptor, raw []byte) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	list = append(list, part{m.Config, "config"})
+	list = append(list, Part{m.Config, "config"})
 	for _, l := range m.Layers {
-		list = append(list, part{l, "layer"})
+		list = append(list, Part{l, "layer"})
 	}
 	return checkParts(list)
 }
 
-func checkParts(list []part) ([]part, error) {
+func checkParts(list []Part) ([]Part, error) {
 	for _, p := range list {
 		if p.Digest.Algorithm != "sha256" || len(p.Digest.Hex) != 64 || p.Size < 0 {
-			return nil, fmt.Errorf("%s: digest %q of %d bytes is not acceptable", p.name, p.Digest, p.Size)
+			return nil, fmt.Errorf("%s: digest %q of %d bytes is not acceptable", p.Name, p.Digest, p.Size)
 		}
 	}
 	return list, nil
 }
 
-// isForeign reports whether a layer is to be fetched from elsewhere and must not be copied (OCI image-spec layer.md,
+// IsForeign reports whether a layer is to be fetched from elsewhere and must not be copied (OCI image-spec layer.md,
 // "Non-Distributable Layers").
-func isForeign(d v1.Descriptor) bool { return !d.MediaType.IsDistributable() && len(d.URLs) > 0 }
+func IsForeign(d v1.Descriptor) bool { return !d.MediaType.IsDistributable() && len(d.URLs) > 0 }

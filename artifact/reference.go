@@ -26,14 +26,18 @@ func ParseReference(s string) (Reference, error) {
 	if err == nil {
 		err = notRegistry(s)
 	}
-	if scheme, rest, ok := strings.Cut(s, "://"); ok {
+	written := DiscreetName(s)
+	if scheme, rest, ok := strings.Cut(written, "://"); ok {
 		if scheme == "ko" {
-			return Reference{}, fmt.Errorf("image reference %q: this is a program that ko has yet to build: run `ko resolve` on the file first", s)
+			return Reference{}, fmt.Errorf("image reference %q: this is a program that ko has yet to build: run `ko resolve` on the file first", written)
 		}
-		return Reference{}, fmt.Errorf("image reference %q: leave out %s://, write %s", s, scheme, rest)
+		return Reference{}, fmt.Errorf("image reference %q: leave out %s://, write %s", written, scheme, strings.TrimPrefix(rest, Hidden+"@"))
+	}
+	if err != nil && written != s {
+		err = errors.New("it has a user and a password, which `sealrt login` stores") // and the cause shows them
 	}
 	if err != nil {
-		return Reference{}, fmt.Errorf("image reference %q: %w (a reference looks like k3s:v1.25.3 or registry.example.com/team/k3s:v1.25.3)", s, err)
+		return Reference{}, fmt.Errorf("image reference %q: %w (a reference looks like k3s:v1.25.3 or registry.example.com/team/k3s:v1.25.3)", written, err)
 	}
 	named = reference.TagNameOnly(named)
 	r := Reference{domain: reference.Domain(named), path: reference.Path(named)}
@@ -42,7 +46,7 @@ func ParseReference(s string) (Reference, error) {
 	}
 	if d, ok := named.(reference.Digested); ok {
 		if d.Digest().Algorithm() != digest.SHA256 {
-			return Reference{}, fmt.Errorf("image reference %q: digest algorithm %s is not supported, only sha256", s, d.Digest().Algorithm())
+			return Reference{}, fmt.Errorf("image reference %q: digest algorithm %s is not supported, only sha256", written, d.Digest().Algorithm())
 		}
 		r.digest = d.Digest().String()
 	}
@@ -163,3 +167,6 @@ func (r *Reference) UnmarshalText(b []byte) error {
 func IsSHA256(h v1.Hash) bool {
 	return h.Algorithm == "sha256" && len(h.Hex) == 64 && strings.Trim(h.Hex, "0123456789abcdef") == ""
 }
+
+// Repository returns r without tag and digest.
+func (r Reference) Repository() Reference { return Reference{domain: r.domain, path: r.path} }

@@ -1,4 +1,4 @@
-package artifact
+package artifact_test
 
 import (
 	"encoding/json"
@@ -7,6 +7,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/artifacttest"
 )
 
 func TestParseReference(t *testing.T) {
@@ -21,7 +24,7 @@ func TestParseReference(t *testing.T) {
 		"pause:3.9@" + sha:             {"docker.io/library/pause:3.9@" + sha, "pause:3.9@" + sha, "docker.io", "library/pause", "3.9", sha},
 		"[::1]:5000/a:b":               {"[::1]:5000/a:b", "[::1]:5000/a:b", "[::1]:5000", "a", "b", "b"},
 	} {
-		r, err := ParseReference(in)
+		r, err := artifact.ParseReference(in)
 		if err != nil {
 			t.Errorf("%s: %v", in, err)
 			continue
@@ -30,13 +33,13 @@ func TestParseReference(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", in, diff)
 		}
 		for _, s := range []string{r.String(), r.Familiar()} {
-			if again, err := ParseReference(s); err != nil || again != r {
+			if again, err := artifact.ParseReference(s); err != nil || again != r {
 				t.Errorf("%s: read back from %s as %v, %v", in, s, again, err)
 			}
 		}
 	}
 	for _, bad := range []string{"", "K3s:v1", "a b", "k3s:", "k3s@sha256:12", "a@sha512:" + strings.Repeat("a", 128), ":v1"} {
-		if r, err := ParseReference(bad); err == nil {
+		if r, err := artifact.ParseReference(bad); err == nil {
 			t.Errorf("%q was read as %s", bad, r)
 		}
 	}
@@ -48,20 +51,20 @@ func TestParseReference(t *testing.T) {
 		"localhost:5000":                       "registry without a repository",
 		"10.0.0.1":                             "registry without a repository",
 	} {
-		_, err := ParseReference(bad)
-		wantError(t, err, bad, want)
+		_, err := artifact.ParseReference(bad)
+		artifacttest.WantError(t, err, bad, want)
 	}
 }
 
 func TestReferenceInJSON(t *testing.T) {
-	in := map[string]Reference{"image": mustRef(t, "k3s:v1")}
+	in := map[string]artifact.Reference{"image": artifacttest.MustRef(t, "k3s:v1")}
 	b, err := json.Marshal(in)
-	check(t, err)
+	artifacttest.Check(t, err)
 	if string(b) != `{"image":"docker.io/library/k3s:v1"}` {
 		t.Errorf("written as %s", b)
 	}
-	var out map[string]Reference
-	check(t, json.Unmarshal(b, &out))
+	var out map[string]artifact.Reference
+	artifacttest.Check(t, json.Unmarshal(b, &out))
 	if out["image"] != in["image"] {
 		t.Errorf("read back as %v", out)
 	}
@@ -78,24 +81,24 @@ func TestKindOf(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		cfg  *v1.ConfigFile
-		meta Metadata
-		want Kind
+		meta artifact.Metadata
+		want artifact.Kind
 		err  string
 	}{
-		{"no labels is an app", labels(), Metadata{}, Kind{TypeApp, "", "", "amd64"}, ""},
-		{"labels", labels(LabelType, "rootfs", LabelDistro, "k3s", LabelDistroVersion, "v1.25.3"), Metadata{}, Kind{TypeRootfs, "k3s", "v1.25.3", "amd64"}, ""},
-		{"a distro alone is a rootfs", labels(LabelDistro, "k0s"), Metadata{}, Kind{TypeRootfs, "k0s", "", "amd64"}, ""},
-		{"a patch stays one", labels(LabelType, "patch"), Metadata{Distro: "k3s"}, Kind{TypePatch, "k3s", "", "amd64"}, ""},
-		{"metadata alone", labels(), Metadata{"k3s", "v1", "x86_64"}, Kind{TypeRootfs, "k3s", "v1", "amd64"}, ""},
-		{"the longer version", labels(LabelDistroVersion, "v1.25.3"), Metadata{Version: "v1.25.3+k3s1"}, Kind{TypeApp, "", "v1.25.3+k3s1", "amd64"}, ""},
-		{"versions differ", labels(LabelDistroVersion, "v1.25.3"), Metadata{Version: "v1.26.0"}, Kind{}, "v1.26.0"},
-		{"distros differ", labels(LabelDistro, "k3s"), Metadata{Distro: "k0s"}, Kind{}, "k0s"},
-		{"architectures differ", labels(), Metadata{Arch: "aarch64"}, Kind{}, "aarch64"},
+		{"no labels is an app", labels(), artifact.Metadata{}, artifact.Kind{artifact.TypeApp, "", "", "amd64"}, ""},
+		{"labels", labels(artifact.LabelType, "rootfs", artifact.LabelDistro, "k3s", artifact.LabelDistroVersion, "v1.25.3"), artifact.Metadata{}, artifact.Kind{artifact.TypeRootfs, "k3s", "v1.25.3", "amd64"}, ""},
+		{"a distro alone is a rootfs", labels(artifact.LabelDistro, "k0s"), artifact.Metadata{}, artifact.Kind{artifact.TypeRootfs, "k0s", "", "amd64"}, ""},
+		{"a patch stays one", labels(artifact.LabelType, "patch"), artifact.Metadata{Distro: "k3s"}, artifact.Kind{artifact.TypePatch, "k3s", "", "amd64"}, ""},
+		{"metadata alone", labels(), artifact.Metadata{"k3s", "v1", "x86_64"}, artifact.Kind{artifact.TypeRootfs, "k3s", "v1", "amd64"}, ""},
+		{"the longer version", labels(artifact.LabelDistroVersion, "v1.25.3"), artifact.Metadata{Version: "v1.25.3+k3s1"}, artifact.Kind{artifact.TypeApp, "", "v1.25.3+k3s1", "amd64"}, ""},
+		{"versions differ", labels(artifact.LabelDistroVersion, "v1.25.3"), artifact.Metadata{Version: "v1.26.0"}, artifact.Kind{}, "v1.26.0"},
+		{"distros differ", labels(artifact.LabelDistro, "k3s"), artifact.Metadata{Distro: "k0s"}, artifact.Kind{}, "k0s"},
+		{"architectures differ", labels(), artifact.Metadata{Arch: "aarch64"}, artifact.Kind{}, "aarch64"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := KindOf(tc.cfg).Merge(tc.meta)
+			got, err := artifact.KindOf(tc.cfg).Merge(tc.meta)
 			if tc.err != "" {
-				wantError(t, err, tc.err)
+				artifacttest.WantError(t, err, tc.err)
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -114,7 +117,7 @@ func TestSameVersion(t *testing.T) {
 		{"v1.25.3", "v1.25.3+k3s1", true}, {"1.25.3+k3s1", "v1.25.3", true}, {"v1.25.3+k3s1", "v1.25.3+k3s2", false},
 		{"v1.25.3", "v1.25.30", false}, {"v1.25.3+k3s1", "v1.25.3+k3s1", true},
 	} {
-		if got := SameVersion(tc.a, tc.b); got != tc.want {
+		if got := artifact.SameVersion(tc.a, tc.b); got != tc.want {
 			t.Errorf("SameVersion(%s, %s) = %v", tc.a, tc.b, got)
 		}
 	}

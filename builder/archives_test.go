@@ -14,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/archive"
 )
 
 // tarball returns the bytes of an OCI archive of a container image of one file.
@@ -23,7 +24,7 @@ func tarball(t *testing.T, name, content string) string {
 	o.Tags = []artifact.Reference{ref(t, name)}
 	mustBuild(t, o)
 	file := filepath.Join(t.TempDir(), "image.tar")
-	if err := artifact.SaveArchive(t.Context(), file, o.Store, o.Tags, artifact.CopyOptions{}); err != nil {
+	if err := archive.Save(t.Context(), file, o.Store, o.Tags, archive.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(file)
@@ -244,7 +245,7 @@ func TestArchivesForSeveralPlatformsGiveEachItsImage(t *testing.T) {
 	if _, err := Build(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	if err := artifact.SaveArchive(t.Context(), filepath.Join(o.Context, "app.tar"), o.Store, o.Tags, artifact.CopyOptions{}); err != nil {
+	if err := archive.Save(t.Context(), filepath.Join(o.Context, "app.tar"), o.Store, o.Tags, archive.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	o.File, o.Tags, o.Store = parse(t, "FROM scratch\nCOPY app.tar images/\n"), []artifact.Reference{ref(t, "test:1")}, newStore(t)

@@ -18,6 +18,7 @@ import (
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder/remote"
 	"github.com/sealrt/sealrt/kubefile"
 )
@@ -26,7 +27,7 @@ import (
 type Options struct {
 	File    *kubefile.File
 	Context string          // directory that COPY reads
-	Store   *artifact.Store // receives the image; base images are looked for here first
+	Store   *store.Store    // receives the image; base images are looked for here first
 	Source  artifact.Source // where base images and container images come from, a registry; nil: nowhere
 	// ImageSources are where container images are looked for before Source: places as transport.Open knows them, and
 	// cluster images.
@@ -111,6 +112,9 @@ func prepare(ctx context.Context, o Options) (b *build, platforms []v1.Platform,
 	if err == nil && o.Store == nil {
 		err = errors.New("build: a store is needed")
 	}
+	if err == nil {
+		err = o.Store.CheckWritable()
+	}
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -179,7 +183,7 @@ func (o Options) proxy(name string) string {
 }
 
 // unite returns the only descriptor, or that of an index of all.
-func unite(ctx context.Context, store *artifact.Store, built []v1.Descriptor) (v1.Descriptor, error) {
+func unite(ctx context.Context, store *store.Store, built []v1.Descriptor) (v1.Descriptor, error) {
 	if len(built) == 1 {
 		return v1.Descriptor{MediaType: built[0].MediaType, Digest: built[0].Digest, Size: built[0].Size}, nil
 	}
@@ -227,7 +231,6 @@ func newBuild(ctx context.Context, o Options, files *contextDir, platforms []v1.
 	if b.runner == nil {
 		b.runner = &local{store: o.Store, trees: trees}
 	}
-	trees.list = b.viewLayer
 	client, err := remote.NewClient(o.CAFile, remote.ProxyOf(o.proxy))
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // cacheFormat is part of every key: a release whose layers have other bytes changes it.
@@ -45,7 +46,7 @@ func (r record) layer() v1.Descriptor {
 
 // cache knows which layers were made before, here or by those whose cache images are read.
 type cache struct {
-	store    *artifact.Store
+	store    *store.Store
 	blind    bool // nothing is found
 	imported []*importedCache
 

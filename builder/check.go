@@ -142,7 +142,7 @@ func check(o Options, found kubefile.Errors) error {
 }
 
 func mistake(f *kubefile.File, i kubefile.Instruction, message, hint string) *kubefile.Error {
-	return &kubefile.Error{File: f.Name, Pos: i.Pos(), Text: shorten(firstLine(i.String())), Message: message, Hint: hint}
+	return &kubefile.Error{File: f.Name, Pos: i.Pos(), Text: shorten(firstLine(discreet(i.String()))), Message: message, Hint: hint}
 }
 
 // reportUnknownArgs tells of build arguments that no ARG asks for.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 func TestCopyPlacesFiles(t *testing.T) {
@@ -150,7 +150,7 @@ func TestTheStoreIsNoPartOfTheContext(t *testing.T) {
 	if err := os.Symlink(o.Context, link); err != nil {
 		t.Fatal(err)
 	}
-	s, err := artifact.OpenStore(filepath.Join(link, "sub", "store"))
+	s, err := store.Open(filepath.Join(link, "sub", "store"))
 	if err != nil {
 		t.Fatal(err)
 	}

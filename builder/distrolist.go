@@ -84,7 +84,7 @@ func DistroNeeds(ctx context.Context, o Options, ref artifact.Reference, platfor
 		return nil, nil, err
 	}
 	b := &build{Options: o, trees: trees, runner: o.Runner}
-	if trees.list = b.viewLayer; b.runner == nil {
+	if b.runner == nil {
 		b.runner = &local{store: o.Store, trees: trees}
 	}
 	s := &stage{build: b, base: &base{name: ref.Familiar(), manifest: manifest, config: config}}

@@ -24,6 +24,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/registry"
 	"github.com/sealrt/sealrt/builder/sandbox"
 	"github.com/sealrt/sealrt/kubefile"
 )
@@ -211,7 +212,7 @@ func docImages(t *testing.T) artifact.Source {
 	return docRegistry{client, host}
 }
 
-func pushFiles(t *testing.T, client *artifact.Registry, name string, p v1.Platform, files map[string]string) {
+func pushFiles(t *testing.T, client *registry.Client, name string, p v1.Platform, files map[string]string) {
 	t.Helper()
 	o := options(t, "COPY --chmod=0755 . .\nBASE none\n", files)
 	o.Platforms, o.Tags = []v1.Platform{p}, []artifact.Reference{ref(t, name)}

@@ -9,8 +9,8 @@ import (
 
 // How files are spread over layers. The numbers are part of what an image is: another choice gives other digests.
 const (
-	largeFile     = 8 << 20  // bytes from which on a file has a layer of its own
-	maxLargeFiles = 24       // files of one instruction that have one; the largest win
+	largeFile     = 4 << 20  // bytes from which on a file has a layer of its own
+	maxLargeFiles = 64       // files of one instruction that have one; the largest win
 	bucketSize    = 16 << 20 // bytes of smaller files above which they are spread over buckets
 	manyFiles     = 64 << 20 // bytes above which there are maxBuckets
 	fewBuckets    = 4

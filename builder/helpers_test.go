@@ -16,10 +16,12 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder/sandbox"
 	"github.com/sealrt/sealrt/kubefile"
 )
@@ -83,9 +85,9 @@ func addFiles(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-func newStore(t *testing.T) *artifact.Store {
+func newStore(t *testing.T) *store.Store {
 	t.Helper()
-	s, err := artifact.OpenStore(t.TempDir())
+	s, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +130,7 @@ type built struct {
 	desc     v1.Descriptor
 	manifest *v1.Manifest
 	config   *v1.ConfigFile
-	store    *artifact.Store
+	store    *store.Store
 }
 
 func mustBuild(t *testing.T, o Options) built {
@@ -143,7 +145,7 @@ func mustBuild(t *testing.T, o Options) built {
 	return read(t, o.Store, d, nil)
 }
 
-func read(t *testing.T, s *artifact.Store, d v1.Descriptor, p *v1.Platform) built {
+func read(t *testing.T, s *store.Store, d v1.Descriptor, p *v1.Platform) built {
 	t.Helper()
 	_, m, c, err := artifact.Manifest(t.Context(), s, ref(t, "test").WithDigest(d.Digest), p)
 	if err != nil {
@@ -156,7 +158,7 @@ func read(t *testing.T, s *artifact.Store, d v1.Descriptor, p *v1.Platform) buil
 func (b built) files(t *testing.T) map[string]string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tree")
-	if err := artifact.Unpack(t.Context(), b.store, ref(t, "test"), b.manifest, dir); err != nil {
+	if err := artifact.Unpack(t.Context(), b.store, ref(t, "test"), b.manifest, dir, artifact.UnpackOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]string{}
@@ -214,15 +216,15 @@ func failing(t *testing.T, o Options) string {
 }
 
 // newRegistry starts a registry and returns its address and a client.
-func newRegistry(t *testing.T) (string, *artifact.Registry) {
+func newRegistry(t *testing.T) (string, *registry.Client) {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(&bytes.Buffer{}, "", 0))))
+	server := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(&bytes.Buffer{}, "", 0))))
 	t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "http://"), artifact.NewRegistry(artifact.RegistryOptions{Retries: -1})
+	return strings.TrimPrefix(server.URL, "http://"), registry.New(registry.Options{Retries: -1})
 }
 
 // pushImage builds a container image of one file and pushes it.
-func pushImage(t *testing.T, to string, client *artifact.Registry, p v1.Platform, content string) v1.Descriptor {
+func pushImage(t *testing.T, to string, client *registry.Client, p v1.Platform, content string) v1.Descriptor {
 	t.Helper()
 	o := options(t, "FROM scratch\nCOPY app /\nBASE none\n", map[string]string{"app": content})
 	o.Platforms = []v1.Platform{p}
@@ -269,7 +271,7 @@ func output(o *Options, w io.Writer) {
 }
 
 // listLayer lists the entries of a layer.
-func listLayer(t *testing.T, s *artifact.Store, d v1.Descriptor) []layer.Entry {
+func listLayer(t *testing.T, s *store.Store, d v1.Descriptor) []layer.Entry {
 	t.Helper()
 	v, err := readView(t.Context(), s, d)
 	if err != nil {

@@ -1,10 +1,7 @@
 package builder
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -14,6 +11,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // image is a stage's image while it is built.
@@ -44,7 +42,7 @@ func (m *image) add(l *pending, entries []layer.Entry, createdBy string, created
 }
 
 func (m *image) addHistory(createdBy string, created time.Time, empty bool) {
-	m.config.History = append(m.config.History, v1.History{CreatedBy: createdBy, Created: v1.Time{Time: created}, EmptyLayer: empty})
+	m.config.History = append(m.config.History, v1.History{CreatedBy: discreet(createdBy), Created: v1.Time{Time: created}, EmptyLayer: empty})
 }
 
 // remark adds to what the history says of the last instruction.
@@ -63,7 +61,7 @@ func (m *image) settle(ctx context.Context) ([]record, error) {
 }
 
 // store writes config and manifest, and returns the manifest's descriptor with the platform.
-func (m *image) store(ctx context.Context, s *artifact.Store) (v1.Descriptor, error) {
+func (m *image) store(ctx context.Context, s *store.Store) (v1.Descriptor, error) {
 	records, err := m.settle(ctx)
 	if err != nil {
 		return v1.Descriptor{}, err
@@ -74,30 +72,15 @@ func (m *image) store(ctx context.Context, s *artifact.Store) (v1.Descriptor, er
 		diffIDs = append(diffIDs, r.DiffID)
 	}
 	m.config.RootFS = v1.RootFS{Type: "layers", DiffIDs: diffIDs}
-	config, err := put(ctx, s, types.OCIConfigJSON, m.config)
+	config, err := s.PutJSON(ctx, types.OCIConfigJSON, m.config)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	d, err := put(ctx, s, types.OCIManifestSchema1, v1.Manifest{
+	d, err := s.PutJSON(ctx, types.OCIManifestSchema1, v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: config, Layers: layers,
 	})
 	d.Platform = m.config.Platform()
 	return d, err
-}
-
-// put stores a value as JSON, in the form in which text stays readable: a RUN's "&&" is no "\u0026\u0026".
-func put(ctx context.Context, s *artifact.Store, mediaType types.MediaType, value any) (v1.Descriptor, error) {
-	var text bytes.Buffer
-	enc := json.NewEncoder(&text)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return v1.Descriptor{}, err
-	}
-	data := bytes.TrimSuffix(text.Bytes(), []byte("\n"))
-	if len(data) > artifact.MaxManifest {
-		return v1.Descriptor{}, fmt.Errorf("%s of %d bytes is larger than registries take: use fewer layers", mediaType, len(data))
-	}
-	return s.PutBytes(ctx, mediaType, data)
 }
 
 // pending is a layer that may still be being written.

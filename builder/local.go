@@ -17,12 +17,13 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
 
 // local is the embedded Runner: commands run in a sandbox on this machine.
 type local struct {
-	store *artifact.Store
+	store *store.Store
 	trees *trees
 }
 

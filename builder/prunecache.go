@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder/remote"
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
@@ -24,12 +24,12 @@ const (
 // cachePrefixes begin the keys of the records that builds keep in a store: of instructions, of files, of listings of
 // layers, of downloads. Records about container images in layers (airgap/) are not among them: they say what is in a
 // layer, and go with it.
-var cachePrefixes = [...]string{"build", artifact.HeldRecords, "view", "diffid", remote.Records} //nolint:gochecknoglobals // a table that nothing changes
+var cachePrefixes = [...]string{"build", store.HeldRecords, "view", "diffid", remote.Records} //nolint:gochecknoglobals // a table that nothing changes
 
 // PruneCache drops all that builds keep to save work: records, unpacked layers and cache mounts. It then sweeps the
 // store, as nothing but names holds a layer any more. It returns the bytes freed. While a build runs, or another
 // process adds to the store, nothing is dropped and the error wraps artifact.ErrBusy.
-func PruneCache(ctx context.Context, store *artifact.Store) (freed int64, err error) {
+func PruneCache(ctx context.Context, store *store.Store) (freed int64, err error) {
 	freed, err = store.SweepAfter(ctx, func() (int64, error) { return dropCache(ctx, store) })
 	if err != nil {
 		return freed, fmt.Errorf("prune the build cache: %w", err)
@@ -38,7 +38,7 @@ func PruneCache(ctx context.Context, store *artifact.Store) (freed int64, err er
 }
 
 // dropCache does the work of PruneCache; no build runs meanwhile.
-func dropCache(ctx context.Context, store *artifact.Store) (freed int64, err error) {
+func dropCache(ctx context.Context, store *store.Store) (freed int64, err error) {
 	for _, prefix := range cachePrefixes {
 		n, err := store.CacheDrop(prefix)
 		freed += n

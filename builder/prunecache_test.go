@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // mkdirs makes a directory and files of ten bytes in it, and in the end gives the directories the mode.
@@ -60,7 +61,7 @@ func TestPruneCacheLeavesImagesAndNothingElse(t *testing.T) {
 	b := mustBuild(t, o)
 	root := o.Store.Root()
 	lost := madeLayer(t, o.Store, 1, 5000)
-	for _, key := range []string{"build/content/x", artifact.HeldRecords + "/build/run/x", "view/y", "diffid/z", "remote/url/x"} {
+	for _, key := range []string{"build/content/x", store.HeldRecords + "/build/run/x", "view/y", "diffid/z", "remote/url/x"} {
 		if err := o.Store.CachePut(key, []byte(`{}`)); err != nil {
 			t.Fatal(err)
 		}
@@ -74,12 +75,12 @@ func TestPruneCacheLeavesImagesAndNothingElse(t *testing.T) {
 	if err := o.Store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	store, err := artifact.OpenStore(root)
+	blobs, err := store.Open(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	freed, err := PruneCache(t.Context(), store)
+	defer blobs.Close()
+	freed, err := PruneCache(t.Context(), blobs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,10 +92,10 @@ func TestPruneCacheLeavesImagesAndNothingElse(t *testing.T) {
 			t.Errorf("%s: %s", dir, diff)
 		}
 	}
-	if ok, err := store.Has(t.Context(), artifact.Reference{}, lost.layer()); ok || err != nil {
+	if ok, err := blobs.Has(t.Context(), artifact.Reference{}, lost.layer()); ok || err != nil {
 		t.Errorf("a layer of no image is still there: %v", err)
 	}
-	o.Store = store
+	o.Store = blobs
 	if again := mustBuild(t, o); again.desc.Digest != b.desc.Digest {
 		t.Errorf("the next build gives %s, not %s", again.desc.Digest, b.desc.Digest)
 	}
@@ -104,12 +105,12 @@ func TestPruneCacheLeavesImagesAndNothingElse(t *testing.T) {
 }
 
 func TestPruneCacheWaitsForNoBuild(t *testing.T) {
-	store := newStore(t)
-	mkdirs(t, filepath.Join(store.Root(), "mounts", "go"), 0o755, "x")
-	if err := store.CachePut("build/run/x", []byte(`{}`)); err != nil {
+	blobs := newStore(t)
+	mkdirs(t, filepath.Join(blobs.Root(), "mounts", "go"), 0o755, "x")
+	if err := blobs.CachePut("build/run/x", []byte(`{}`)); err != nil {
 		t.Fatal(err)
 	}
-	building, err := artifact.OpenStore(store.Root())
+	building, err := store.Open(blobs.Root())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,43 +119,43 @@ func TestPruneCacheWaitsForNoBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if freed, err := PruneCache(t.Context(), store); freed != 0 || !errors.Is(err, artifact.ErrBusy) {
+	if freed, err := PruneCache(t.Context(), blobs); freed != 0 || !errors.Is(err, artifact.ErrBusy) {
 		t.Errorf("during a build: %d, %v", freed, err)
 	}
-	if _, ok := store.CacheGet("build/run/x"); !ok || len(below(t, filepath.Join(store.Root(), "mounts"))) != 1 {
+	if _, ok := blobs.CacheGet("build/run/x"); !ok || len(below(t, filepath.Join(blobs.Root(), "mounts"))) != 1 {
 		t.Error("something was dropped during a build")
 	}
 	if err := release(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := PruneCache(t.Context(), store); err != nil {
+	if _, err := PruneCache(t.Context(), blobs); err != nil {
 		t.Errorf("after the build: %v", err)
 	}
 }
 
 // TestPruneCacheThatWasKilledLeavesNoHalfTree stops a prune where it removes files, which is where one is killed.
 func TestPruneCacheThatWasKilledLeavesNoHalfTree(t *testing.T) {
-	store := newStore(t)
+	blobs := newStore(t)
 	name := strings.Repeat("a", 64)
-	mkdirs(t, filepath.Join(store.Root(), "trees", name), 0o311, "f")
-	mkdirs(t, filepath.Join(store.Root(), "mounts", "go"), 0o755, "x")
+	mkdirs(t, filepath.Join(blobs.Root(), "trees", name), 0o311, "f")
+	mkdirs(t, filepath.Join(blobs.Root(), "mounts", "go"), 0o755, "x")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := PruneCache(ctx, store); !errors.Is(err, context.Canceled) {
+	if _, err := PruneCache(ctx, blobs); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	for _, left := range below(t, filepath.Join(store.Root(), "trees")) {
+	for _, left := range below(t, filepath.Join(blobs.Root(), "trees")) {
 		if !strings.HasPrefix(left, temporaryPrefix) {
 			t.Errorf("trees/%s would be taken for a layer", left)
 		}
 	}
-	if left := below(t, filepath.Join(store.Root(), "mounts")); left != nil {
+	if left := below(t, filepath.Join(blobs.Root(), "mounts")); left != nil {
 		t.Errorf("the next build would find %v", left)
 	}
-	if err := PruneTrees(store); err != nil {
+	if err := PruneTrees(blobs); err != nil {
 		t.Fatal(err)
 	}
-	if left := below(t, filepath.Join(store.Root(), "trees")); left != nil {
+	if left := below(t, filepath.Join(blobs.Root(), "trees")); left != nil {
 		t.Errorf("the next build leaves %v", left)
 	}
 }
@@ -204,19 +205,19 @@ func TestPruneCacheNeedsNoRoot(t *testing.T) {
 
 func pruneUnwritable(t *testing.T, dir string) {
 	t.Logf("as user %d", os.Geteuid())
-	store, err := artifact.OpenStore(filepath.Join(dir, "store"))
+	blobs, err := store.Open(filepath.Join(dir, "store"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	mkdirs(t, filepath.Join(store.Root(), "trees", strings.Repeat("a", 64)), 0o555, "f", "etc/deep/g")
-	mkdirs(t, filepath.Join(store.Root(), "trees", strings.Repeat("b", 64)), 0, "f", "etc/deep/g")
-	mkdirs(t, filepath.Join(store.Root(), "mounts"), 0o500, "go/pkg/mod/x")
-	freed, err := PruneCache(t.Context(), store)
+	defer blobs.Close()
+	mkdirs(t, filepath.Join(blobs.Root(), "trees", strings.Repeat("a", 64)), 0o555, "f", "etc/deep/g")
+	mkdirs(t, filepath.Join(blobs.Root(), "trees", strings.Repeat("b", 64)), 0, "f", "etc/deep/g")
+	mkdirs(t, filepath.Join(blobs.Root(), "mounts"), 0o500, "go/pkg/mod/x")
+	freed, err := PruneCache(t.Context(), blobs)
 	if err != nil || freed != 5*10 {
 		t.Errorf("%d bytes, %v", freed, err)
 	}
-	if left := append(below(t, filepath.Join(store.Root(), "trees")), below(t, filepath.Join(store.Root(), "mounts"))...); left != nil {
+	if left := append(below(t, filepath.Join(blobs.Root(), "trees")), below(t, filepath.Join(blobs.Root(), "mounts"))...); left != nil {
 		t.Errorf("left: %v", left)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // A cache in a registry is an image manifest that names every layer once, so that the registry keeps them; its config
@@ -42,7 +43,7 @@ type cacheRecord struct {
 // that sink has are not sent. Records of which the layer is in neither place are left out; what ref named before is
 // replaced, so that the cache holds what the last build needed and no more. Equal records give equal bytes. observe may
 // be nil.
-func exportCache(ctx context.Context, sink artifact.Sink, ref artifact.Reference, store *artifact.Store, used map[string]record, observe func(artifact.Event)) error {
+func exportCache(ctx context.Context, sink artifact.Sink, ref artifact.Reference, store *store.Store, used map[string]record, observe func(artifact.Event)) error {
 	image, err := newCacheImage(ctx, sink, ref, store, used)
 	if err == nil {
 		_, err = artifact.Copy(ctx, sink, ref, image, ref, artifact.CopyOptions{Observe: observe})
@@ -55,12 +56,12 @@ func exportCache(ctx context.Context, sink artifact.Sink, ref artifact.Reference
 
 // cacheImage is a cache image that is not in a registry yet: a source of its two documents, and of layers in the store.
 type cacheImage struct {
-	store     *artifact.Store
+	store     *store.Store
 	root      v1.Descriptor
 	documents map[v1.Hash][]byte
 }
 
-func newCacheImage(ctx context.Context, sink artifact.Sink, ref artifact.Reference, store *artifact.Store, used map[string]record) (*cacheImage, error) {
+func newCacheImage(ctx context.Context, sink artifact.Sink, ref artifact.Reference, store *store.Store, used map[string]record) (*cacheImage, error) {
 	layers, err := layersOf(used)
 	if err != nil {
 		return nil, err
@@ -247,7 +248,7 @@ func (c *importedCache) lookup(_ context.Context, key string) (record, bool) {
 // fetch brings the layer of a record that lookup returned into the store, verified; one that is there already costs
 // nothing. An error says what is wrong with the cache: the layer can be made anew instead. observe may be nil, and is
 // called from this goroutine.
-func (c *importedCache) fetch(ctx context.Context, store *artifact.Store, r record, observe func(artifact.Event)) error {
+func (c *importedCache) fetch(ctx context.Context, store *store.Store, r record, observe func(artifact.Event)) error {
 	if r.Digest.Hex == "" {
 		return nil
 	}
@@ -258,7 +259,7 @@ func (c *importedCache) fetch(ctx context.Context, store *artifact.Store, r reco
 	return nil
 }
 
-func (c *importedCache) download(ctx context.Context, store *artifact.Store, r record, observe func(artifact.Event)) error {
+func (c *importedCache) download(ctx context.Context, store *store.Store, r record, observe func(artifact.Event)) error {
 	e := artifact.Event{Ref: c.ref.Familiar(), Digest: r.Digest, Name: "layer", Size: r.Size}
 	tell := func(kind artifact.EventKind, done int64) {
 		if e.Kind, e.Done = kind, done; observe != nil {

@@ -17,18 +17,20 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // countingRegistry is a registry in memory that counts the bytes of blobs that pass.
 type countingRegistry struct {
 	host   string
-	client *artifact.Registry
+	client *registry.Client
 
 	busy     sync.RWMutex // held for reading by requests: a client has its answer before the handler has ended
 	mu       sync.Mutex
@@ -39,8 +41,8 @@ type countingRegistry struct {
 }
 
 func newCountingRegistry(t *testing.T) *countingRegistry {
-	c := &countingRegistry{client: artifact.NewRegistry(artifact.RegistryOptions{Retries: -1})}
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	c := &countingRegistry{client: registry.New(registry.Options{Retries: -1})}
+	inner := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.busy.RLock()
 		defer c.busy.RUnlock()
@@ -112,7 +114,7 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 }
 
 // madeLayer puts a layer of n bytes of noise into the store and returns its record.
-func madeLayer(t *testing.T, store *artifact.Store, seed uint64, n int) record {
+func madeLayer(t *testing.T, store *store.Store, seed uint64, n int) record {
 	t.Helper()
 	b := make([]byte, n)
 	rng := rand.New(rand.NewPCG(seed, 0))

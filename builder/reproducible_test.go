@@ -19,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // reproduceEnv makes TestReproducible build the cases below the directory that it names and list the digests.
@@ -231,7 +232,7 @@ func sameImage(t *testing.T) artifact.Source {
 }
 
 type oneImage struct {
-	store *artifact.Store
+	store *store.Store
 	name  artifact.Reference
 	desc  v1.Descriptor
 }

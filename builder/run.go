@@ -10,7 +10,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder/sandbox"
 	"github.com/sealrt/sealrt/kubefile"
 )
@@ -193,7 +193,7 @@ func (s *runStep) key(ctx context.Context, w *work, c Command) (string, error) {
 	for _, m := range c.Mounts { // a secret's content is no part of the key, as in Dockerfiles
 		fmt.Fprintf(h, "%s %q %t %q %v %q %q %d %d %d %d\n", m.Type, m.Target, m.ReadOnly, m.Source, m.Layers, m.ID, m.Env, m.Size, m.Mode, m.UID, m.GID)
 	}
-	return artifact.HeldRecords + "/" + endKey("run", h), nil // what commands made is kept until the cache is pruned
+	return store.HeldRecords + "/" + endKey("run", h), nil // what commands made is kept until the cache is pruned
 }
 
 // execute runs the command and makes a layer of what it changed.

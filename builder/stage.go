@@ -80,7 +80,7 @@ func (s *stage) start(ctx context.Context) (*image, error) {
 
 // at says at which instruction err happened.
 func (s *stage) at(i kubefile.Instruction, err error) error {
-	return fmt.Errorf("%s:%d:%d: %s: %w", s.File.Name, i.Pos().Line, i.Pos().Column, shorten(firstLine(i.String())), err)
+	return fmt.Errorf("%s:%d:%d: %s: %w", s.File.Name, i.Pos().Line, i.Pos().Column, shorten(firstLine(discreet(i.String()))), err)
 }
 
 // work is one step at work on an image.

@@ -37,7 +37,7 @@ func (s *stage) task(place string, i kubefile.Instruction) *task {
 		}
 		place = name + " " + place
 	}
-	return s.newTask("[" + place + "] " + shorten(firstLine(i.String())))
+	return s.newTask("[" + place + "] " + shorten(firstLine(discreet(i.String()))))
 }
 
 // newTask begins a piece of work of that name.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,17 +14,17 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/singleflight"
 
-	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/disk"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
 
 // trees are the unpacked layers that RUN commands work on, in trees/ beside the blobs of a store: one directory a
 // layer, named after the digest of its blob, in the form of an overlayfs lower directory.
 type trees struct {
-	store     *artifact.Store
+	store     *store.Store
 	dir       string
-	list      func(context.Context, v1.Descriptor) ([]layer.Entry, error) // what a layer holds
 	unpacking singleflight.Group
 }
 
@@ -33,14 +32,14 @@ type trees struct {
 const temporaryPrefix = "tmp-"
 
 // openTrees makes the directory when there is none.
-func openTrees(store *artifact.Store) (*trees, error) {
+func openTrees(store *store.Store) (*trees, error) {
 	t := &trees{store: store, dir: filepath.Join(store.Root(), "trees")}
 	return t, os.MkdirAll(t.dir, 0o700)
 }
 
 // PruneTrees removes the unpacked layers beside the store whose blobs are gone, and what dead processes left there.
 // It belongs after a sweep of the store; every build begins with it.
-func PruneTrees(store *artifact.Store) error {
+func PruneTrees(store *store.Store) error {
 	t := &trees{store: store, dir: filepath.Join(store.Root(), "trees")}
 	list, err := os.ReadDir(t.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -130,10 +129,7 @@ func (t *trees) open(ctx context.Context, d v1.Descriptor, name string) (io.Read
 // extract returns the directory of an unpacked layer.
 func (t *trees) extract(ctx context.Context, d v1.Descriptor) (string, error) {
 	return t.make(d.Digest.Hex, func(tree string) error {
-		if err := t.unpack(ctx, tree, d); err != nil {
-			return err
-		}
-		return t.hide(ctx, tree, d)
+		return t.unpack(ctx, tree, d)
 	})
 }
 
@@ -167,7 +163,7 @@ func (t *trees) make(name string, fill func(tree string) error) (string, error) 
 
 // whenFull says what to do when err is that the disk is full.
 func whenFull(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if disk.IsFull(err) {
 		return fmt.Errorf("%w: free space (`sealrt rmi` removes images, `sealrt prune --cache` what builds left), or choose another place with --root", err)
 	}
 	return err
@@ -179,38 +175,6 @@ func (t *trees) unpack(ctx context.Context, tree string, d v1.Descriptor) error 
 		return err
 	}
 	defer f.Close()
-	return layer.Extract(ctx, tree, f, layer.ExtractOptions{})
-}
-
-// hide turns the layer's whiteouts into those of overlayfs, which Extract has no use for as there was nothing below.
-func (t *trees) hide(ctx context.Context, tree string, d v1.Descriptor) error {
-	entries, err := t.list(ctx, d)
-	if err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(tree)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	for _, e := range entries {
-		if !isWhiteout(e.Name) {
-			continue
-		}
-		dir, base := path.Split(e.Name)
-		if dir = path.Clean(dir); dir != "." {
-			if err := root.MkdirAll(dir, 0o755); err != nil {
-				return err
-			}
-		}
-		if base == layer.OpaqueWhiteout {
-			err = markOpaque(filepath.Join(tree, dir))
-		} else {
-			err = markDeleted(filepath.Join(tree, dir, strings.TrimPrefix(base, layer.WhiteoutPrefix)))
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", e.Name, err)
-		}
-	}
-	return nil
+	_, err = layer.ExtractOverlay(ctx, tree, f, layer.ExtractOptions{})
+	return err
 }

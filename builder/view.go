@@ -17,8 +17,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // view is the listing of a layer that lies in the store, as the cache keeps it.
@@ -38,9 +38,9 @@ type viewEntry struct {
 }
 
 const (
-	maxViewText   = 512 << 10          // bytes of a file whose content a view keeps
-	maxViewRecord = artifact.MaxRecord // bytes
-	fewFiles      = 64                 // in an uncompressed layer, which are listed as fast as a record is read
+	maxViewText   = 512 << 10       // bytes of a file whose content a view keeps
+	maxViewRecord = store.MaxRecord // bytes
+	fewFiles      = 64              // in an uncompressed layer, which are listed as fast as a record is read
 )
 
 // viewLayer lists a layer of the store. Unchanged layers are read once; later builds read the listing.
@@ -64,7 +64,7 @@ func (b *build) viewLayer(ctx context.Context, d v1.Descriptor) ([]layer.Entry, 
 func viewKey(d v1.Descriptor) string { return "view/" + d.Digest.Hex }
 
 // keep remembers the listing, unless that is larger than a record may be.
-func (v view) keep(store *artifact.Store, d v1.Descriptor) error {
+func (v view) keep(store *store.Store, d v1.Descriptor) error {
 	data, err := json.Marshal(v)
 	if err != nil || len(data) > maxViewRecord || !v.isText() {
 		return err
@@ -123,7 +123,7 @@ func (v view) isText() bool {
 	return !slices.ContainsFunc(v.Files, func(f viewEntry) bool { return !utf8.ValidString(f.Name) || !utf8.ValidString(f.Link) })
 }
 
-func readView(ctx context.Context, store *artifact.Store, d v1.Descriptor) (view, error) {
+func readView(ctx context.Context, store *store.Store, d v1.Descriptor) (view, error) {
 	v := view{Digest: d.Digest}
 	sizes := map[string]int64{} // what hard links share
 	err := walkLayer(ctx, store, d, func(hdr *tar.Header, content io.Reader) error {
@@ -164,7 +164,7 @@ func wanted(name string) bool {
 }
 
 // openInLayer opens a file of an uncompressed layer where it lies.
-func openInLayer(ctx context.Context, store *artifact.Store, d v1.Descriptor, name string) (io.ReadCloser, error) {
+func openInLayer(ctx context.Context, store *store.Store, d v1.Descriptor, name string) (io.ReadCloser, error) {
 	f, err := os.Open(store.BlobPath(d.Digest))
 	if err != nil {
 		return nil, err
@@ -198,7 +198,7 @@ type fileInLayer struct {
 
 // walkLayer calls fn for each entry of a layer of the store. Content of uncompressed layers that fn does not read is
 // skipped without reading it.
-func walkLayer(ctx context.Context, store *artifact.Store, d v1.Descriptor, fn func(*tar.Header, io.Reader) error) error {
+func walkLayer(ctx context.Context, store *store.Store, d v1.Descriptor, fn func(*tar.Header, io.Reader) error) error {
 	f, err := os.Open(store.BlobPath(d.Digest))
 	if err != nil {
 		return err

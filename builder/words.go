@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -36,6 +37,15 @@ func shorten(s string) string {
 		return string(r[:most-1]) + "…"
 	}
 	return s
+}
+
+// userInAddress finds user and password in an address.
+var userInAddress = regexp.MustCompile(`://[^\s/?#"']*@`)
+
+// discreet returns the text of an instruction without users and passwords of the addresses in it, which images and
+// logs have for ever.
+func discreet(instruction string) string {
+	return userInAddress.ReplaceAllString(instruction, "://***@")
 }
 
 // didYouMean returns ": did you mean X?" when one of the candidates is near to word, and otherwise nothing.

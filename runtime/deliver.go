@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/archive"
 	"github.com/sealrt/sealrt/runtime/host"
 )
 
@@ -111,7 +112,7 @@ func (t *target) send(ctx context.Context, ref artifact.Reference, have map[v1.H
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		sink := artifact.NewArchiveSink(w)
+		sink := archive.NewSink(w)
 		_, err := artifact.Copy(ctx, sink, ref, t.engine.Images, ref, artifact.CopyOptions{
 			Jobs: 1, // an archive is written in one order, always the same
 			Have: func(h v1.Hash) bool { return have[h] },

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/runtime"
 )
 
@@ -21,9 +22,9 @@ func file(name, text string) layer.Entry {
 }
 
 // image puts an image of these layers into a store.
-func image(t *testing.T, layers ...[]layer.Entry) (*artifact.Store, artifact.Reference) {
+func image(t *testing.T, layers ...[]layer.Entry) (*store.Store, artifact.Reference) {
 	t.Helper()
-	store, err := artifact.OpenStore(t.TempDir())
+	store, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

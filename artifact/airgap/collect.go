@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // defaultJobs is how much is fetched at a time.
@@ -35,7 +35,7 @@ type Options struct {
 	// NeedSignatures makes it an error that a signature which Signatures lists
 	// cannot be had. Otherwise it is left out, and the user told.
 	NeedSignatures bool
-	Store          *artifact.Store    // where the layers go
+	Store          *store.Store       // where the layers go
 	Platform       v1.Platform        // of the cluster image
 	Jobs           int                // images or layers at a time; 0 means 4
 	Have           func(v1.Hash) bool // blobs that the base image carries; nil: none
@@ -109,12 +109,12 @@ func (e *MissingError) Unwrap() []error {
 // Collect is fetched from there on. When images cannot be had, the error is a
 // *MissingError that lists all of them; when o.Check refuses some, it is an
 // *UnsignedError. Layers stay in the store
-// only as long as somebody holds or tags them, see [artifact.Store.Hold].
+// only as long as somebody holds or tags them, see [store.Store.Hold].
 func Collect(ctx context.Context, images []Image, o Options) (*Set, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = defaultJobs
 	}
-	o.Observe = serialized(o.Observe)
+	o.Observe = artifact.OneByOne(o.Observe)
 	srcs, err := newSources(o)
 	if err != nil {
 		return nil, fmt.Errorf("collect images: %w", err)
@@ -146,19 +146,6 @@ func Collect(ctx context.Context, images []Image, o Options) (*Set, error) {
 		return nil, fmt.Errorf("collect images: %w", err)
 	}
 	return set, nil
-}
-
-// serialized returns an observer that gets one event at a time.
-func serialized(observe func(artifact.Event)) func(artifact.Event) {
-	if observe == nil {
-		return func(artifact.Event) {}
-	}
-	var mu sync.Mutex
-	return func(e artifact.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		observe(e)
-	}
 }
 
 // Request is an image that is asked for, with everybody who asks.

@@ -16,15 +16,15 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
-
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // isLayer tells requests for layers, which are the blobs that are not small.
@@ -85,7 +85,7 @@ func (f *first) of(q *http.Request) bool {
 
 // requireSound checks that a store has nothing half-done, and no blob whose bytes
 // are not its own.
-func requireSound(t *testing.T, s *artifact.Store) {
+func requireSound(t *testing.T, s *store.Store) {
 	t.Helper()
 	left, err := os.ReadDir(filepath.Join(s.Root(), "ingest"))
 	if err != nil {
@@ -210,7 +210,7 @@ func TestCollectCopesWithRegistries(t *testing.T) {
 			reg.Push(t, "b:1", registrytest.Image(t, amd64, 1000, "two"))
 			store := registrytest.Store(t)
 			o := options(store)
-			o.Source, o.Jobs = artifact.NewRegistry(artifact.RegistryOptions{PlainHTTP: true, Retries: 3}), 1
+			o.Source, o.Jobs = registry.New(registry.Options{PlainHTTP: true, Retries: 3}), 1
 			want := collect(t, list(t, reg, "a:1", "b:1"), options(registrytest.Store(t)))
 			reg.Faulty(fault())
 			if got := collect(t, list(t, reg, "a:1", "b:1"), o); got.Index != want.Index || fmt.Sprint(digests(got)) != fmt.Sprint(digests(want)) {

@@ -13,13 +13,14 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
-
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // sizeOf returns the bytes of the distinct blobs of images, manifests included.
@@ -52,12 +53,12 @@ func TestCollectReceivesTheDistinctBytes(t *testing.T) {
 	a, b, changed := registrytest.Image(t, amd64, 1<<20, "base", "a"), registrytest.Image(t, amd64, 1<<20, "base", "b"), registrytest.Image(t, amd64, 1<<20, "base", "b2")
 	reg.Push(t, "a:1", a)
 	reg.Push(t, "b:1", b)
-	store := registrytest.Store(t)
+	blobs := registrytest.Store(t)
 	build := func(line ...string) (sent int64, requests, heads int) {
 		t.Helper()
 		reg.Traffic()
 		reg.Fetched()
-		collect(t, list(t, reg, line...), options(store))
+		collect(t, list(t, reg, line...), options(blobs))
 		for _, n := range reg.Fetched() {
 			requests += n
 		}
@@ -147,7 +148,7 @@ func TestCollectGoesOnInTheMiddleOfABlob(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			store, err := artifact.OpenStore(t.TempDir())
+			blobs, err := store.Open(t.TempDir())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,17 +159,17 @@ func TestCollectGoesOnInTheMiddleOfABlob(t *testing.T) {
 				next.ServeHTTP(w, q)
 				return true
 			})
-			if _, err := Collect(t.Context(), list(t, reg, "a:1"), options(store)); err == nil {
+			if _, err := Collect(t.Context(), list(t, reg, "a:1"), options(blobs)); err == nil {
 				t.Fatal("half a blob is enough")
 			}
-			if err := store.Close(); err != nil {
+			if err := blobs.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if store, err = artifact.OpenStore(store.Root()); err != nil {
+			if blobs, err = store.Open(blobs.Root()); err != nil {
 				t.Fatal(err)
 			}
-			defer store.Close()
-			left, err := filepath.Glob(filepath.Join(store.Root(), "ingest", "part-*"))
+			defer blobs.Close()
+			left, err := filepath.Glob(filepath.Join(blobs.Root(), "ingest", "part-*"))
 			if err != nil || len(left) != 1 {
 				t.Fatalf("left %v %v", left, err)
 			}
@@ -188,7 +189,7 @@ func TestCollectGoesOnInTheMiddleOfABlob(t *testing.T) {
 				}
 				return false
 			})
-			o := options(store)
+			o := options(blobs)
 			o.Observe = func(e artifact.Event) {
 				if e.Kind == artifact.EventNote {
 					notes = append(notes, e.Name)
@@ -207,7 +208,7 @@ func TestCollectGoesOnInTheMiddleOfABlob(t *testing.T) {
 			if len(notes) != tt.notes {
 				t.Errorf("notes %q", notes)
 			}
-			requireSound(t, store)
+			requireSound(t, blobs)
 		})
 	}
 }
@@ -262,8 +263,8 @@ func TestContentOffsetIsThatOfTheLayer(t *testing.T) {
 	reg := registrytest.New(t)
 	img := registrytest.Image(t, amd64, 5<<20, "x")
 	reg.Push(t, "a:1", img)
-	store := registrytest.Store(t)
-	set := collect(t, list(t, reg, "a:1"), options(store))
+	blobs := registrytest.Store(t)
+	set := collect(t, list(t, reg, "a:1"), options(blobs))
 	m, err := img.Manifest()
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +273,7 @@ func TestContentOffsetIsThatOfTheLayer(t *testing.T) {
 		if len(l.Blobs) != 1 || l.Blobs[0] != m.Layers[0].Digest {
 			continue
 		}
-		b, err := os.ReadFile(store.BlobPath(l.Blob.Digest))
+		b, err := os.ReadFile(blobs.BlobPath(l.Blob.Digest))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +295,7 @@ func withConf(t *testing.T, text string) Options {
 		t.Fatal(err)
 	}
 	o := options(registrytest.Store(t))
-	o.Source = artifact.NewRegistry(artifact.RegistryOptions{PlainHTTP: true, Retries: -1, RegistriesConf: conf, AuthFile: filepath.Join(t.TempDir(), "none")})
+	o.Source = registry.New(registry.Options{PlainHTTP: true, Retries: -1, RegistriesConf: conf, AuthFile: filepath.Join(t.TempDir(), "none")})
 	return o
 }
 
@@ -368,7 +369,7 @@ func TestCollectSaysWhichCredentialWasTried(t *testing.T) {
 	const secret = "s3cr3t-0f-b0b"
 	file := filepath.Join(t.TempDir(), "auth.json")
 	source := func() artifact.Source {
-		return artifact.NewRegistry(artifact.RegistryOptions{PlainHTTP: true, Retries: -1, AuthFile: file})
+		return registry.New(registry.Options{PlainHTTP: true, Retries: -1, AuthFile: file})
 	}
 	password := secret
 	reg.Faulty(func(w http.ResponseWriter, q *http.Request, _ http.Handler) bool {
@@ -386,7 +387,7 @@ func TestCollectSaysWhichCredentialWasTried(t *testing.T) {
 	if !errors.Is(err, artifact.ErrUnauthorized) || !strings.Contains(err.Error(), "no credentials were sent") {
 		t.Errorf("without credentials: %v", err)
 	}
-	if _, err := artifact.NewRegistry(artifact.RegistryOptions{PlainHTTP: true, AuthFile: file}).Login(t.Context(), reg.Host, "bob", secret); err != nil {
+	if _, err := registry.New(registry.Options{PlainHTTP: true, AuthFile: file}).Login(t.Context(), reg.Host, "bob", secret); err != nil {
 		t.Fatal(err)
 	}
 	o.Source = source()

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // FirstOf returns a source of what any of sources has. Resolve asks one after the
@@ -152,13 +153,13 @@ func (e notFoundError) orNone(ref artifact.Reference) error {
 // Complete returns a source of the images that a store has with all their
 // content, for one platform. Others are not found there, wherever they came from
 // and whatever became of their layers.
-func Complete(store *artifact.Store, platform v1.Platform) artifact.Source {
+func Complete(store *store.Store, platform v1.Platform) artifact.Source {
 	return &complete{store, platform}
 }
 
 // complete is the source of Complete.
 type complete struct {
-	store    *artifact.Store
+	store    *store.Store
 	platform v1.Platform
 }
 

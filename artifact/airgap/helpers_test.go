@@ -6,12 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealrt/sealrt/artifact/airgap/layout"
-
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap/layout"
 	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 var amd64 = v1.Platform{OS: "linux", Architecture: "amd64"}
@@ -30,8 +30,8 @@ func list(t *testing.T, r *registrytest.Registry, lines ...string) []Image {
 }
 
 // options are those of a build into s from registries on loopback.
-func options(s *artifact.Store) Options {
-	return Options{Source: artifact.NewRegistry(artifact.RegistryOptions{PlainHTTP: true, Retries: -1}), Store: s, Platform: amd64}
+func options(s *store.Store) Options {
+	return Options{Source: registry.New(registry.Options{PlainHTTP: true, Retries: -1}), Store: s, Platform: amd64}
 }
 
 func collect(t *testing.T, images []Image, o Options) *Set {
@@ -44,7 +44,7 @@ func collect(t *testing.T, images []Image, o Options) *Set {
 }
 
 // unpack extracts the layers of a set and returns the images/ directory.
-func unpack(t *testing.T, s *artifact.Store, set *Set) string {
+func unpack(t *testing.T, s *store.Store, set *Set) string {
 	t.Helper()
 	var layers []v1.Hash
 	for _, l := range set.Layers {

@@ -13,6 +13,7 @@ import (
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // packer writes layers of images/.
@@ -167,22 +168,43 @@ func (p *packer) checkSpace(groups [][]v1.Descriptor) error {
 }
 
 // layer returns the layer that holds blobs, which are in the order of their
-// digests: the one that was written before, or a new one.
+// digests: the one that was written before, or a new one. A big blob that
+// another build is fetching is waited for.
 func (p *packer) layer(ctx context.Context, blobs []v1.Descriptor) (Layer, error) {
-	l := Layer{Blobs: make([]v1.Hash, len(blobs))}
-	for i, b := range blobs {
-		l.Blobs[i] = b.Digest
-	}
-	if r, ok := p.cached(blobs); ok {
-		l.Blob = layer.Blob{Digest: r.Digest, DiffID: r.DiffID, Size: r.Size, MediaType: r.mediaType()}
-		p.o.Observe(artifact.Event{Kind: artifact.EventExists, Digest: r.Digest, Name: "layer", Size: r.Size})
+	if l, ok := p.written(blobs); ok {
 		return l, nil
 	}
-	var err error
+	if len(blobs) == 1 && blobs[0].Size >= store.PartialFrom {
+		release, err := p.store.Claim(ctx, partialKey(blobs[0].Digest), p.waiting(blobs[0]))
+		if err != nil {
+			return Layer{}, err
+		}
+		defer release()
+		if l, ok := p.written(blobs); ok {
+			return l, nil
+		}
+	}
+	return p.make(ctx, blobs)
+}
+
+// written returns the layer of blobs that was written before.
+func (p *packer) written(blobs []v1.Descriptor) (Layer, bool) {
+	r, ok := p.cached(blobs)
+	if !ok {
+		return Layer{}, false
+	}
+	p.o.Observe(artifact.Event{Kind: artifact.EventExists, Digest: r.Digest, Name: "layer", Size: r.Size})
+	b := layer.Blob{Digest: r.Digest, DiffID: r.DiffID, Size: r.Size, MediaType: r.mediaType()}
+	return Layer{Blob: b, Blobs: hashes(blobs)}, true
+}
+
+// make writes the layer of blobs.
+func (p *packer) make(ctx context.Context, blobs []v1.Descriptor) (l Layer, err error) {
+	l.Blobs = hashes(blobs)
 	switch {
 	case len(blobs) == 1 && layout.IsPlain(blobs[0].MediaType) && blobs[0].Size >= smallBlob:
 		l.Blob, err = p.compressed(ctx, blobs)
-	case len(blobs) == 1 && blobs[0].Size >= artifact.PartialFrom:
+	case len(blobs) == 1 && blobs[0].Size >= store.PartialFrom:
 		l.Blob, err = p.big(ctx, blobs[0])
 	default:
 		l.Blob, err = p.bucket(ctx, blobs)
@@ -190,11 +212,22 @@ func (p *packer) layer(ctx context.Context, blobs []v1.Descriptor) (Layer, error
 	if err != nil {
 		return Layer{}, err
 	}
-	r := record{Digest: l.Blob.Digest, DiffID: l.Blob.DiffID, Size: l.Blob.Size}
-	if l.Blob.MediaType != layer.None.MediaType() {
-		r.MediaType = l.Blob.MediaType
+	return l, p.remember(blobs, newRecord(l.Blob))
+}
+
+func hashes(blobs []v1.Descriptor) []v1.Hash {
+	list := make([]v1.Hash, len(blobs))
+	for i, b := range blobs {
+		list[i] = b.Digest
 	}
-	return l, p.remember(blobs, r)
+	return list
+}
+
+// waiting tells that another build is fetching a blob.
+func (p *packer) waiting(d v1.Descriptor) func(text string) {
+	return func(text string) {
+		p.o.Observe(artifact.Event{Kind: artifact.EventNote, Ref: p.origins[d.Digest].ref.Familiar(), Digest: d.Digest, Name: text})
+	}
 }
 
 // compressed writes the layer of a blob that is not compressed itself.

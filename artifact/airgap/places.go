@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // sources are where images are looked for: the base image, the places that are
@@ -19,7 +20,7 @@ type sources struct {
 	usual  *documents
 	places map[string]*place
 	open   func(ctx context.Context, from string) (Place, error)
-	store  *artifact.Store
+	store  *store.Store
 }
 
 // place is a place that is open, or why it is not.

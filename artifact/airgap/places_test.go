@@ -11,13 +11,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
-
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // unreachable is a source that must not be asked.
@@ -119,7 +120,7 @@ func TestCollectKeepsImagesOfTheBase(t *testing.T) {
 
 // shelter is a place that has what a store has.
 type shelter struct {
-	*artifact.Store
+	*store.Store
 	opened int
 }
 
@@ -137,7 +138,7 @@ func newPlace(t *testing.T, images map[string]v1.Image) *shelter {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := artifact.Copy(t.Context(), s, ref, artifact.NewRegistry(artifact.RegistryOptions{}), from, artifact.CopyOptions{}); err != nil {
+		if _, err := artifact.Copy(t.Context(), s, ref, registry.New(registry.Options{}), from, artifact.CopyOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +155,7 @@ func (s *shelter) place(name string) func(context.Context, string) (Place, error
 	}
 }
 
-func namesIn(t *testing.T, store *artifact.Store, set *Set) []string {
+func namesIn(t *testing.T, store *store.Store, set *Set) []string {
 	t.Helper()
 	l, err := layout.Open(unpack(t, store, set))
 	if err != nil {

@@ -31,6 +31,15 @@ type record struct {
 	MediaType types.MediaType `json:"mediaType,omitempty"`
 }
 
+// newRecord returns what is kept about a layer.
+func newRecord(l layer.Blob) record {
+	r := record{Digest: l.Digest, DiffID: l.DiffID, Size: l.Size}
+	if l.MediaType != layer.None.MediaType() {
+		r.MediaType = l.MediaType
+	}
+	return r
+}
+
 // shelf is what the store's cache keeps about the layers of one bucket, the last
 // one first. It is one record for all, as a record takes a file.
 type shelf struct {

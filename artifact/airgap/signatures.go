@@ -12,7 +12,7 @@ import (
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
 )
 
-// Signatures finds what is attached to images. *artifact.Registry is one.
+// Signatures finds what is attached to images. *registry.Client is one.
 type Signatures interface {
 	// Attached returns the manifests that sign or describe what ref names by
 	// digest: those under a tag as name:tag, others as name@digest.
@@ -118,20 +118,26 @@ func knownIn(src artifact.Source) Signatures {
 	return nil
 }
 
-// Attached implements Signatures: it asks the source that resolved the image.
-// What does not know about signatures, as a store, has the image from one of the
-// others.
+// Attached implements Signatures: it asks the source that resolved the image. A
+// place lists all that it has; of others, as a store, that had the image from
+// elsewhere, what they do not know the rest may tell.
 func (f *firstOf) Attached(ctx context.Context, ref artifact.Reference) ([]artifact.Named, error) {
 	f.mu.Lock()
 	i, known := f.repositories[ref.Name()]
 	f.mu.Unlock()
-	sources := f.sources
-	if known && knownIn(sources[i]) != nil {
-		return knownIn(sources[i]).Attached(ctx, ref)
+	if known && knownIn(f.sources[i]) != nil {
+		list, err := knownIn(f.sources[i]).Attached(ctx, ref)
+		if _, whole := f.sources[i].(Place); whole || err != nil || len(list) > 0 {
+			return list, err
+		}
 	}
-	for _, src := range sources {
-		if s, ok := src.(Signatures); ok {
-			return s.Attached(ctx, ref)
+	for j, src := range f.sources {
+		s, ok := src.(Signatures)
+		if !ok || known && j == i {
+			continue
+		}
+		if list, err := s.Attached(ctx, ref); err != nil || len(list) > 0 {
+			return list, err
 		}
 	}
 	return nil, nil

@@ -15,10 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
-
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -27,20 +25,23 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // withReferrers is a registry that has the referrers API.
 func withReferrers(t *testing.T) *registrytest.Registry {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+	server := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true)))
 	t.Cleanup(server.Close)
 	return &registrytest.Registry{Host: strings.TrimPrefix(server.URL, "http://")}
 }
 
 // asking are the options of a build that carries signatures.
-func asking(s *artifact.Store) Options {
+func asking(s *store.Store) Options {
 	o := options(s)
-	o.Signatures = o.Source.(*artifact.Registry)
+	o.Signatures = o.Source.(*registry.Client)
 	return o
 }
 
@@ -114,7 +115,8 @@ func TestCollectCarriesSignatures(t *testing.T) {
 			set := collect(t, images, asking(store))
 			dir := unpack(t, store, set)
 			repo := reg.Host + "/app"
-			want := []string{repo + ":" + tagOf(index, ".att"), repo + ":" + tagOf(index, ".sig"), repo + "@" + bundle.String()}
+			want := []string{repo + ":" + tagOf(index, ".att"), repo + ":" + tagOf(index, ".sig"), repo + ":" + tagOf(manifest, ".att"), repo + "@" + bundle.String()}
+			slices.Sort(want)
 			if diff := cmp.Diff(want, attached(t, dir)); diff != "" {
 				t.Error(diff)
 			}
@@ -165,7 +167,7 @@ func TestSignaturesOfTheBaseStay(t *testing.T) {
 }
 
 // onBase are the options of a build on a cluster image that has a set.
-func onBase(t *testing.T, store *artifact.Store, base *Set) Options {
+func onBase(t *testing.T, store *store.Store, base *Set) Options {
 	t.Helper()
 	dir := unpack(t, store, base)
 	index, err := os.ReadFile(filepath.Join(dir, "index.json"))
@@ -270,7 +272,7 @@ func TestSignaturesThatCannotBeHad(t *testing.T) {
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r := artifact.NewRegistry(artifact.RegistryOptions{PlainHTTP: true, Retries: -1, RegistriesConf: conf})
+		r := registry.New(registry.Options{PlainHTTP: true, Retries: -1, RegistriesConf: conf})
 		o.Source, o.Signatures = r, r
 	}
 	for name, part := range map[string]string{"failing look-ups": "/referrers/", "a blob that is gone": gone.String()} {
@@ -321,7 +323,7 @@ func (m missing) Open(ctx context.Context, ref artifact.Reference, d v1.Descript
 
 // TestSignaturesCostOneRequestAnImage is about registries without the referrers API.
 func TestSignaturesCostOneRequestAnImage(t *testing.T) {
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	inner := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	var requests atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		requests.Add(1)
@@ -346,7 +348,7 @@ func TestSignaturesCostOneRequestAnImage(t *testing.T) {
 }
 
 // annex is a store as the annex of an image.
-type annex struct{ *artifact.Store }
+type annex struct{ *store.Store }
 
 func TestPlacesTellTheirSignatures(t *testing.T) {
 	from, reg := registrytest.Store(t), registrytest.New(t)
@@ -383,7 +385,7 @@ func TestPlacesTellTheirSignatures(t *testing.T) {
 	defer l.Close()
 	for name, src := range map[string]artifact.Source{"a place": annex{from}, "images inside another cluster image": l} {
 		t.Run(name, func(t *testing.T) {
-			registry := asking(nil).Source.(*artifact.Registry)
+			registry := asking(nil).Source.(*registry.Client)
 			asked := &askedFor{registry, nil}
 			first := FirstOf(src, asked)
 			o := options(registrytest.Store(t))
@@ -401,11 +403,11 @@ func TestPlacesTellTheirSignatures(t *testing.T) {
 
 // askedFor is a registry that notes whose signatures it is asked for.
 type askedFor struct {
-	*artifact.Registry
+	*registry.Client
 	paths []string
 }
 
 func (a *askedFor) Attached(ctx context.Context, ref artifact.Reference) ([]artifact.Named, error) {
 	a.paths = append(a.paths, ref.Path())
-	return a.Registry.Attached(ctx, ref)
+	return a.Client.Attached(ctx, ref)
 }

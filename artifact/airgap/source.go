@@ -17,6 +17,7 @@ import (
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // blobDir is where blobs lie in the tree of a cluster image.
@@ -25,7 +26,7 @@ const blobDir = "images/blobs/sha256"
 // packed finds blobs that are on this machine already: as such in the store, or
 // inside a layer of images/ there.
 type packed struct {
-	store *artifact.Store
+	store *store.Store
 }
 
 // local is a blob on this machine.
@@ -117,7 +118,7 @@ type documents struct {
 }
 
 // newDocuments returns the documents of one source.
-func newDocuments(src artifact.Source, store *artifact.Store) *documents {
+func newDocuments(src artifact.Source, store *store.Store) *documents {
 	p := packed{store}
 	return &documents{src: src, packed: p, names: p.known(), tops: map[v1.Hash]v1.Descriptor{}}
 }

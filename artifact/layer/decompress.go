@@ -27,9 +27,10 @@ const (
 
 // Decompress returns the archive that r holds, whether compressed as zstd or gzip or plain, as its first bytes say.
 // Bytes after the end of a compressed stream that do not start another one are an error, and so is a stream that
-// ends early. Close frees the decoder; it does not close r.
+// ends early, and one that unpacks to more than 8 GiB and a thousand times its size. Close frees the decoder; it does not close r.
 func Decompress(r io.Reader) (io.ReadCloser, error) {
-	br := bufio.NewReaderSize(r, 64<<10)
+	count := &density{}
+	br := bufio.NewReaderSize(count.in(r), 64<<10)
 	head, err := br.Peek(10)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read layer: %w", err)
@@ -41,13 +42,13 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read zstd layer: %w", err)
 		}
-		return &decompressor{"zstd", d, d.IOReadCloser()}, nil
+		return &decompressor{"zstd", d, d.IOReadCloser(), count}, nil
 	case hasPrefix(head, gzipMagic):
 		d, err := gzip.NewReader(br)
 		if err != nil {
 			return nil, fmt.Errorf("read gzip layer: %w", err)
 		}
-		return &decompressor{"gzip", d, d}, nil
+		return &decompressor{"gzip", d, d, count}, nil
 	case hasPrefix(head, xzMagic), hasPrefix(head, bzipMagic) && len(head) >= 10 && string(head[4:]) == bzipBlock:
 		return nil, errors.New("read layer: it is compressed with xz or bzip2, which no image may be: compress it with zstd or gzip")
 	default:
@@ -57,15 +58,19 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 
 func hasPrefix(b []byte, magic string) bool { return bytes.HasPrefix(b, []byte(magic)) }
 
-// decompressor names the compression in the errors of its reader.
+// decompressor names the compression in the errors of its reader, and ends a bomb.
 type decompressor struct {
 	name string
 	r    io.Reader
 	io.Closer
+	count *density
 }
 
 func (d *decompressor) Read(p []byte) (int, error) {
 	n, err := d.r.Read(p)
+	if dense := d.count.out(n); dense != nil {
+		err = dense
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%s: %w", d.name, err)
 	}

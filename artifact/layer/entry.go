@@ -19,9 +19,6 @@ const (
 	markerPrefix = ".wh..wh."
 )
 
-// maxName is the length in bytes from which on no name is written or extracted: Linux knows no longer path.
-const maxName = 4096
-
 // Entry is one file, directory, symbolic link or whiteout of a layer.
 type Entry struct {
 	// Name is the path inside the image: slash separated, relative, clean, without a trailing slash.
@@ -100,6 +97,8 @@ func checkName(name string) error {
 		return fmt.Errorf("the name is empty")
 	case len(name) > maxName:
 		return fmt.Errorf("the name is longer than %d bytes", maxName)
+	case strings.Count(name, "/") > maxDepth:
+		return fmt.Errorf("the name lies in more than %d directories", maxDepth)
 	case strings.Contains(name, "\x00"):
 		return fmt.Errorf("the name contains a NUL byte")
 	case !fs.ValidPath(strings.ToValidUTF8(name, "_")):

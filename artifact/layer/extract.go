@@ -17,21 +17,20 @@ import (
 	"time"
 )
 
-// What a layer may hold unless ExtractOptions says otherwise.
-const (
-	defaultMaxEntries = 2_000_000
-	defaultMaxBytes   = 128 << 30
-)
-
 // capabilityRecord is the PAX record of the one extended attribute that is extracted.
 const capabilityRecord = "SCHILY.xattr.security.capability"
 
 // ExtractOptions bounds what Extract does. The zero value is good.
 type ExtractOptions struct {
-	// MaxEntries is the largest number of entries of a layer; 0 is two million.
+	// MaxEntries is the largest number of entries; 0 is two million.
 	MaxEntries int64
-	// MaxBytes is the largest size of all files of a layer together, in bytes; 0 is 128 GiB.
+	// MaxBytes is the largest size of all files together, in bytes; 0 is 128 GiB.
 	MaxBytes int64
+	// Spent counts towards the limits, and is counted up; nil is a new one.
+	Spent *Spent
+	// DropSetID leaves the setuid and setgid bits of files out. Without the owner that a layer declares, which only root
+	// can set, they would lend the rights of whoever unpacks.
+	DropSetID bool
 }
 
 // Extract applies the layer that r holds, compressed or not, on dir, which must exist and hold the layers below it
@@ -40,24 +39,31 @@ type ExtractOptions struct {
 // links themselves may lead anywhere. Devices and named pipes are an error.
 //
 // Modes and times are set as declared (not the times of symbolic links), owners and file capabilities only when the
-// process is root; other extended attributes are left out. Nobody else may change dir meanwhile. After an error dir is
+// process is root; other extended attributes are left out. What is more than the options allow is an error that wraps
+// ErrLimit. Nobody else may change dir meanwhile. After an error dir is
 // in between and good for nothing. r is read to its end, but whether it is what it should be only a digest can tell.
 func Extract(ctx context.Context, dir string, r io.Reader, o ExtractOptions) error {
+	return apply(ctx, dir, r, o, nil)
+}
+
+func apply(ctx context.Context, dir string, r io.Reader, o ExtractOptions, over *overlayForm) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("extract layer: %w", err)
 	}
 	defer root.Close()
 	x := &extractor{
-		root: root, owner: os.Geteuid() == 0, buf: make([]byte, copySize),
-		maxEntries: o.MaxEntries, maxBytes: o.MaxBytes,
-		dirs: map[string]directory{}, seen: map[uint64]struct{}{}, seed: maphash.MakeSeed(),
+		root: root, owner: os.Geteuid() == 0, buf: make([]byte, copySize), o: o,
+		dirs: map[string]directory{}, seen: map[uint64]struct{}{}, seed: maphash.MakeSeed(), over: over,
 	}
-	if x.maxEntries <= 0 {
-		x.maxEntries = defaultMaxEntries
+	if x.o.MaxEntries <= 0 {
+		x.o.MaxEntries = defaultMaxEntries
 	}
-	if x.maxBytes <= 0 {
-		x.maxBytes = defaultMaxBytes
+	if x.o.MaxBytes <= 0 {
+		x.o.MaxBytes = defaultMaxBytes
+	}
+	if x.o.Spent == nil {
+		x.o.Spent = &Spent{}
 	}
 	defer x.leave()
 	err = Walk(ctx, r, func(hdr *tar.Header, content io.Reader) error {
@@ -66,6 +72,9 @@ func Extract(ctx context.Context, dir string, r io.Reader, o ExtractOptions) err
 		}
 		return nil
 	})
+	if err == nil && over != nil {
+		err = x.hide()
+	}
 	if err == nil {
 		err = x.finish()
 	}
@@ -80,17 +89,21 @@ type extractor struct {
 	root  *os.Root
 	owner bool // whether to set owners
 	buf   []byte
-
-	maxEntries, maxBytes int64 // what may still come
+	o     ExtractOptions
 
 	// parent is the directory of the last entry, kept open since the next one is likely to lie in it too. What is
 	// removed is always a member of parent, so that it is never stale.
 	parent     *os.Root
 	parentName string
 
-	dirs map[string]directory // what to set once nothing more goes into them
-	seen map[uint64]struct{}  // hashes of all names of this layer, which its whiteouts spare
+	dirs    map[string]directory // what to set once nothing more goes into them
+	held    nameBytes            // of dirs
+	visited int64                // what whiteouts made look at
+
+	seen map[uint64]struct{} // hashes of all names of this layer, which its whiteouts spare
 	seed maphash.Seed
+
+	over *overlayForm // nil: dir holds the layers below
 }
 
 // directory is what a directory gets in the end.
@@ -100,12 +113,22 @@ type directory struct {
 }
 
 func (x *extractor) apply(hdr *tar.Header, content io.Reader) error {
-	if x.maxEntries--; x.maxEntries < 0 {
-		return errors.New("the layer has too many entries")
+	if err := x.o.Spent.entry(x.o.MaxEntries); err != nil {
+		return err
 	}
 	if ignored, err := marker(hdr.Name); ignored || err != nil {
 		return err
 	}
+	if hdr.Typeflag == tar.TypeReg || hdr.Typeflag == tar.TypeGNUSparse || hdr.Typeflag == tar.TypeCont {
+		if err := x.o.Spent.file(hdr.Size, x.o.MaxBytes); err != nil {
+			return err
+		}
+	}
+	return x.place(hdr, content)
+}
+
+// put puts an entry where it belongs.
+func (x *extractor) put(hdr *tar.Header, content io.Reader) error {
 	if strings.HasPrefix(path.Base(hdr.Name), WhiteoutPrefix) {
 		return x.whiteout(hdr.Name)
 	}
@@ -154,14 +177,14 @@ func (x *extractor) directory(parent *os.Root, hdr *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	x.dirs[hdr.Name] = directory{mode, hdr.ModTime}
+	if err := x.remember(hdr.Name, directory{mode, hdr.ModTime}); err != nil {
+		return err
+	}
+	x.over.stated(hdr.Name)
 	return x.chown(parent, hdr)
 }
 
 func (x *extractor) file(parent *os.Root, hdr *tar.Header, content io.Reader) error {
-	if x.maxBytes -= hdr.Size; x.maxBytes < 0 {
-		return errors.New("the files of the layer are too large")
-	}
 	base := path.Base(hdr.Name)
 	var f *os.File
 	err := replace(parent, base, func() (err error) {
@@ -183,7 +206,7 @@ func (x *extractor) file(parent *os.Root, hdr *tar.Header, content io.Reader) er
 
 // fill writes a new file. The mode comes after the owner, and that before the capabilities: a change of owner clears both.
 func (x *extractor) fill(f *os.File, hdr *tar.Header, content io.Reader) error {
-	if _, err := io.CopyBuffer(writerOnly{f}, content, x.buf); err != nil {
+	if err := x.content(f, hdr, content); err != nil {
 		return err
 	}
 	if x.owner {
@@ -199,7 +222,24 @@ func (x *extractor) fill(f *os.File, hdr *tar.Header, content io.Reader) error {
 			}
 		}
 	}
-	return f.Chmod(fileMode(hdr.Mode))
+	mode := fileMode(hdr.Mode)
+	if x.o.DropSetID {
+		mode &^= fs.ModeSetuid | fs.ModeSetgid
+	}
+	return f.Chmod(mode)
+}
+
+// content writes the content of a new file. Holes that the archive left out are holes in the file.
+func (x *extractor) content(f *os.File, hdr *tar.Header, content io.Reader) error {
+	if !isSparse(hdr) {
+		_, err := io.CopyBuffer(writerOnly{f}, content, x.buf)
+		return err
+	}
+	h := &hole{f: f}
+	if _, err := io.CopyBuffer(writerOnly{h}, content, x.buf); err != nil {
+		return err
+	}
+	return f.Truncate(h.size)
 }
 
 func (x *extractor) symlink(parent *os.Root, hdr *tar.Header) error {
@@ -260,6 +300,17 @@ func replace(parent *os.Root, base string, create func() error) error {
 		return err
 	}
 	return create()
+}
+
+// remember notes what a directory gets in the end.
+func (x *extractor) remember(name string, d directory) error {
+	if _, ok := x.dirs[name]; !ok {
+		if err := x.held.add(name); err != nil {
+			return err
+		}
+	}
+	x.dirs[name] = d
+	return nil
 }
 
 // finish sets the modes and times of directories, the deepest first, now that nothing more goes into them.

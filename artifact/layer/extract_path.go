@@ -28,12 +28,15 @@ func marker(name string) (ignored bool, err error) {
 
 // whiteout deletes what the layers below have of a name or, if it is the opaque marker, in a directory.
 func (x *extractor) whiteout(name string) error {
-	dir, base := path.Split(name)
-	victim := strings.TrimPrefix(base, WhiteoutPrefix)
-	if victim == "" || victim == "." || victim == ".." {
+	dir, base := path.Dir(name), path.Base(name)
+	switch strings.TrimPrefix(base, WhiteoutPrefix) {
+	case "", ".", "..":
 		return errors.New("the whiteout names no file")
 	}
-	dir = path.Clean(dir)
+	if x.over != nil {
+		x.over.gone = append(x.over.gone, name)
+		return x.held.add(name)
+	}
 	parent, err := x.open(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), err != nil && x.isFile(dir):
@@ -43,8 +46,17 @@ func (x *extractor) whiteout(name string) error {
 	case base == OpaqueWhiteout:
 		return x.pruneMembers(parent, dir)
 	default:
-		return x.prune(parent, path.Join(dir, victim))
+		return x.prune(parent, victimOf(name))
 	}
+}
+
+// victimOf returns what goes for the entry called name: what has that name, or what a whiteout of that name deletes.
+func victimOf(name string) string {
+	dir, base := path.Split(name)
+	if base == OpaqueWhiteout {
+		return path.Clean(dir)
+	}
+	return path.Join(dir, strings.TrimPrefix(base, WhiteoutPrefix))
 }
 
 // isFile says whether name is there and no directory.
@@ -75,6 +87,10 @@ func (x *extractor) pruneMembers(dir *os.Root, name string) error {
 	members, err := readDir(dir)
 	if err != nil {
 		return err
+	}
+	// An archive may ask for the same directory again and again.
+	if x.visited += int64(len(members)); x.visited > 4*x.o.MaxEntries {
+		return fmt.Errorf("%w: the whiteouts are about more than %d files", ErrLimit, 4*x.o.MaxEntries)
 	}
 	for _, m := range members {
 		if err := x.prune(dir, path.Join(name, m.Name())); err != nil {
@@ -132,7 +148,10 @@ func (x *extractor) makeParents(name string) error {
 	for prefix := range prefixes(name) {
 		switch err := x.root.Mkdir(prefix, 0o700); {
 		case err == nil:
-			x.dirs[prefix] = directory{mode: 0o755}
+			if err := x.remember(prefix, directory{mode: 0o755}); err != nil {
+				return err
+			}
+			x.over.made(prefix)
 		case !errors.Is(err, fs.ErrExist):
 			return err
 		}

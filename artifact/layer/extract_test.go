@@ -192,10 +192,10 @@ func TestExtractLimits(t *testing.T) {
 		want string
 	}{
 		"as many entries as may be": {raw, ExtractOptions{MaxEntries: 3}, ""},
-		"one entry too many":        {raw, ExtractOptions{MaxEntries: 2}, `entry "c": the layer has too many entries`},
+		"one entry too many":        {raw, ExtractOptions{MaxEntries: 2}, `entry "c": larger than allowed: more than 2 files and directories`},
 		"as many bytes as may be":   {raw, sum(6), ""},
-		"one byte too many":         {raw, sum(5), `entry "b": the files of the layer are too large`},
-		"a file that claims a lot":  {huge, sum(1 << 30), "too large"},
+		"one byte too many":         {raw, sum(5), `entry "b": larger than allowed: the files are more than 5 bytes together`},
+		"a file that claims a lot":  {huge, sum(1 << 30), "more than 1073741824 bytes"},
 		"no limits":                 {raw, ExtractOptions{}, ""},
 	} {
 		err := Extract(t.Context(), t.TempDir(), bytes.NewReader(test.raw), test.o)

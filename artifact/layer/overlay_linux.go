@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -70,4 +71,35 @@ func overlayAttribute(path, name string) (string, bool, error) {
 		}
 	}
 	return "", false, nil
+}
+
+// markOpaque hides what lower directories have in dir. Where this process may not set root's attribute, it sets the
+// user's. It must be one of them only: a mount that uses the other takes it for an attribute like any, and copies it up.
+func markOpaque(dir *os.Root) error {
+	f, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = unix.Fsetxattr(int(f.Fd()), "trusted.overlay.opaque", []byte("y"), 0)
+	if errors.Is(err, unix.EPERM) {
+		err = unix.Fsetxattr(int(f.Fd()), "user.overlay.opaque", []byte("y"), 0)
+	}
+	if err != nil {
+		return fmt.Errorf("set attribute overlay.opaque: %w", err)
+	}
+	return nil
+}
+
+// markDeleted hides what lower directories have at name, a member of dir.
+func markDeleted(dir *os.Root, name string) error {
+	f, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Mknodat(int(f.Fd()), name, unix.S_IFCHR, 0); err != nil {
+		return &fs.PathError{Op: "mknod", Path: name, Err: err}
+	}
+	return nil
 }

@@ -1,6 +1,8 @@
 package layer
 
 import (
+	"archive/tar"
+	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -186,6 +188,62 @@ func TestFromDirRefusesADevice(t *testing.T) {
 	top := t.TempDir()
 	whiteoutDevice(t, filepath.Join(top, "null"))
 	if err := lastError(FromDir(top)); err == nil || !strings.Contains(err.Error(), "null: a device cannot") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// lowerForm extracts a layer as a lower directory, and lists what FromOverlay makes of it.
+func lowerForm(t *testing.T, headers ...tar.Header) ([]string, []OverlayDir) {
+	t.Helper()
+	whiteoutDevice(t, filepath.Join(t.TempDir(), "probe"))
+	top := t.TempDir()
+	dirs, err := ExtractOverlay(t.Context(), top, bytes.NewReader(rawTar(t, headers...)), ExtractOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names(t, top, func(d string) func(func(Entry, error) bool) { return FromOverlay(d) }), dirs
+}
+
+func TestExtractOverlayMarksWhatTheLayerDeletes(t *testing.T) {
+	gone := func(name string) tar.Header { return tar.Header{Typeflag: tar.TypeReg, Name: name} }
+	for name, test := range map[string]struct {
+		headers []tar.Header
+		want    []string
+		dirs    []OverlayDir
+	}{
+		"a file": {[]tar.Header{dir("d"), gone("d/.wh.x")}, []string{"drwxr-xr-x d", "---------- d/.wh.x"},
+			[]OverlayDir{{Name: ".", Used: true}, {Name: "d", Stated: true, Hides: true}}},
+		"in the root": {[]tar.Header{dir("."), gone(".wh.x")}, []string{"---------- .wh.x"},
+			[]OverlayDir{{Name: ".", Stated: true, Used: true, Hides: true}}},
+		"a directory's members": {[]tar.Header{dir("d"), gone("d/.wh..wh..opq"), reg("d/x")}, []string{"drwxr-xr-x d", "---------- d/.wh..wh..opq", "-rw-r--r-- d/x"},
+			[]OverlayDir{{Name: ".", Used: true}}},
+		"what it replaces by a file": {[]tar.Header{gone(".wh.x"), reg("x")}, []string{"-rw-r--r-- x"}, []OverlayDir{{Name: ".", Used: true}}},
+		"what it replaces by a directory": {[]tar.Header{gone(".wh.d"), dir("d"), reg("d/x")}, []string{"drwxr-xr-x d", "---------- d/.wh..wh..opq", "-rw-r--r-- d/x"},
+			[]OverlayDir{{Name: ".", Used: true}}},
+		"the directory after what replaces it": {[]tar.Header{reg("d/x"), gone(".wh.d")}, []string{"drwxr-xr-x d", "---------- d/.wh..wh..opq", "-rw-r--r-- d/x"},
+			[]OverlayDir{{Name: ".", Used: true}, {Name: "d", Stated: true, Used: true}}},
+		"below directories that it does not have": {[]tar.Header{gone("d/e/.wh.x")}, []string{"drwxr-xr-x d", "drwxr-xr-x d/e", "---------- d/e/.wh.x"},
+			[]OverlayDir{{Name: ".", Used: true}, {Name: "d"}, {Name: "d/e", Hides: true}}},
+		"below its own file": {[]tar.Header{gone("d/.wh.x"), reg("d")}, []string{"-rw-r--r-- d"}, []OverlayDir{{Name: ".", Used: true}}},
+		"nothing, in directories that it does not state": {[]tar.Header{reg("d/e/x"), dir("d/e"), reg("f/x"), reg("f")},
+			[]string{"drwxr-xr-x d", "drwxr-xr-x d/e", "-rw-r--r-- d/e/x", "-rw-r--r-- f"},
+			[]OverlayDir{{Name: ".", Used: true}, {Name: "d", Used: true}, {Name: "d/e", Stated: true, Used: true}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, dirs := lowerForm(t, test.headers...)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(test.dirs, dirs); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestExtractOverlayNeedsTheTargetsOfHardLinks(t *testing.T) {
+	_, err := ExtractOverlay(t.Context(), t.TempDir(), bytes.NewReader(rawTar(t, hard("x", "below"))), ExtractOptions{})
+	if err == nil || !strings.Contains(err.Error(), `entry "x": hard link "below" leads to nothing`) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -5,6 +5,7 @@ package layer
 import (
 	"errors"
 	"iter"
+	"os"
 )
 
 // FromOverlay yields an error: only Linux has overlay mounts.
@@ -13,3 +14,7 @@ func FromOverlay(string) iter.Seq2[Entry, error] {
 		yield(Entry{}, errors.New("read overlay: only Linux has overlay mounts: build on Linux"))
 	}
 }
+
+func markOpaque(*os.Root) error { return errors.ErrUnsupported }
+
+func markDeleted(*os.Root, string) error { return errors.ErrUnsupported }

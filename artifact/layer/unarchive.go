@@ -19,6 +19,9 @@ import (
 // tarBlock is the size of a header in a tar archive (POSIX.1-2017, pax, "ustar Interchange Format").
 const tarBlock = 512
 
+// maxSpool is the largest size, in bytes, of an archive that is unpacked into a file.
+const maxSpool = defaultMaxBytes
+
 // FromArchive lists the tree in an archive, in the order of Compare. What the archive is tells its content alone: tar, plain
 // or compressed with gzip, bzip2, xz or zstd. isArchive is false for anything else, and for compressed files that hold no
 // tar archive.
@@ -141,8 +144,10 @@ func (a *archiveFile) spool(ctx context.Context, dir string, r io.Reader) error 
 		return fmt.Errorf("unpack the archive: %w", err)
 	}
 	// The context is asked again here, since a few bytes may unpack to very many.
-	a.size, err = io.CopyBuffer(writerOnly{f}, &sourceReader{ctx: ctx, r: r}, make([]byte, copySize))
+	a.size, err = io.CopyBuffer(writerOnly{f}, io.LimitReader(&sourceReader{ctx: ctx, r: r}, maxSpool+1), make([]byte, copySize))
 	switch {
+	case err == nil && a.size > maxSpool:
+		return fmt.Errorf("unpack the archive: %w: more than %d bytes: split it", ErrLimit, int64(maxSpool))
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("unpack the archive: %w: free space, or choose another place with --root", err)
 	case err != nil:
@@ -155,16 +160,17 @@ func (a *archiveFile) spool(ctx context.Context, dir string, r io.Reader) error 
 // unpack returns what r holds, uncompressed, as its first bytes say. Closing the result does not close r.
 func unpack(r *bufio.Reader) (io.ReadCloser, error) {
 	head, _ := r.Peek(10)
+	count := &density{}
 	switch {
 	case hasPrefix(head, xzMagic):
-		x, err := xz.NewReader(r)
+		x, err := xz.NewReader(bufio.NewReader(count.in(r)))
 		if err != nil {
 			return nil, err
 		}
-		return &decompressor{"xz", x, io.NopCloser(x)}, nil
+		return &decompressor{"xz", x, io.NopCloser(x), count}, nil
 	case hasPrefix(head, bzipMagic) && len(head) == 10 && string(head[4:]) == bzipBlock:
-		b := bzip2.NewReader(r)
-		return &decompressor{"bzip2", b, io.NopCloser(b)}, nil
+		b := bzip2.NewReader(bufio.NewReader(count.in(r)))
+		return &decompressor{"bzip2", b, io.NopCloser(b), count}, nil
 	default:
 		return Decompress(r)
 	}

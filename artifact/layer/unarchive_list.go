@@ -20,6 +20,7 @@ func (a *archiveFile) list(ctx context.Context) ([]Entry, error) {
 	l := archiveList{entries: map[string]Entry{}}
 	var from int64 // where a header is known to begin
 	skip := 0      // entries since
+	skipped := 0   // sum of skip for all that is opened from there
 	for n := 0; ; n++ {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -32,14 +33,17 @@ func (a *archiveFile) list(ctx context.Context) ([]Entry, error) {
 			return nil, fmt.Errorf("it is damaged: %w", err)
 		}
 		if n == defaultMaxEntries { // a list of more takes too much memory
-			return nil, fmt.Errorf("it has more than %d entries: split it", defaultMaxEntries)
+			return nil, fmt.Errorf("%w: more than %d entries: split it", ErrLimit, defaultMaxEntries)
 		}
 		at, err := section.Seek(0, io.SeekCurrent)
 		if err != nil {
 			return nil, err
 		}
 		content := a.open(at, hdr.Size)
-		if sparse := isSparse(hdr); sparse {
+		if isSparse(hdr) {
+			if skipped += skip; skipped > maxSkipped {
+				return nil, errors.New("it takes too long to reach its files with holes: make it without them (tar without --sparse)")
+			}
 			content = a.openSparse(from, skip)
 		}
 		if err := l.add(hdr, content); err != nil {
@@ -58,22 +62,18 @@ func (a *archiveFile) list(ctx context.Context) ([]Entry, error) {
 	return entries, l.checkParents(entries)
 }
 
-// isSparse says whether the content has holes that the archive leaves out (GNU tar manual, "Storing Sparse Files").
-func isSparse(hdr *tar.Header) bool {
-	if hdr.Typeflag == tar.TypeGNUSparse {
-		return true
-	}
-	for key := range hdr.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return false
-}
+// What an archive may make a reader do that does not go by its size.
+const (
+	maxSkipped  = 50_000_000 // entries passed over to open the files with holes
+	maxReplaced = 1000       // directories that something else replaces: all entries are looked at for each
+)
 
 // archiveList collects entries by name; the later of two wins.
 type archiveList struct {
-	entries map[string]Entry
+	entries  map[string]Entry
+	held     nameBytes
+	spent    Spent
+	replaced int
 }
 
 func (l *archiveList) add(hdr *tar.Header, open func() (io.ReadCloser, error)) error {
@@ -94,7 +94,16 @@ func (l *archiveList) add(hdr *tar.Header, open func() (io.ReadCloser, error)) e
 	if err != nil {
 		return err
 	}
+	if err := l.held.add(name, e.Linkname); err != nil {
+		return err
+	}
+	if err := l.spent.file(e.Size, defaultMaxBytes); err != nil {
+		return err
+	}
 	if have, ok := l.entries[name]; ok && have.Mode.IsDir() && !e.Mode.IsDir() {
+		if l.replaced++; l.replaced > maxReplaced {
+			return fmt.Errorf("more than %d directories are replaced by files: make the archive anew", maxReplaced)
+		}
 		maps.DeleteFunc(l.entries, func(other string, _ Entry) bool { return strings.HasPrefix(other, name+"/") })
 	}
 	l.entries[name] = e

@@ -496,6 +496,12 @@ func FuzzFromArchive(f *testing.F) {
 	f.Add(compressed(f, "gzip", tarOf(f, tarFile("../a", "1"))))
 	f.Add(compressed(f, "xz", tarOf(f, tarFile("a", "1"))))
 	f.Add(compressed(f, "zstd", tarOf(f, tarFile(".wh.a", "1"))))
+	for _, seed := range []string{"f a\nd b\ns b/c ../a\nh d a", "s a ..\nf a/b", "h a ../x", "d a\nf a/b\nf a\nd a\nf a/c", "p a"} {
+		f.Add(script(seed, "/tmp"))
+	}
+	for _, raw := range smallTricks() {
+		f.Add(raw)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		entries, _, done, err := FromArchive(t.Context(), t.TempDir(), stream(data))
 		if err != nil {
@@ -508,6 +514,17 @@ func FuzzFromArchive(f *testing.F) {
 				t.Errorf("name %q", e.Name)
 			}
 			seen[e.Name] = true
+			if err := checkEntry(e); err != nil {
+				t.Errorf("%q cannot go into a layer: %v", e.Name, err)
+			}
+			if e.Open != nil && e.Size <= 1<<20 {
+				if r, err := e.Open(); err == nil {
+					if n, err := io.Copy(io.Discard, r); err == nil && n != e.Size {
+						t.Errorf("%q has %d bytes, not %d", e.Name, n, e.Size)
+					}
+					r.Close()
+				}
+			}
 			if strings.HasPrefix(filepath.Join(filepath.Dir(e.Name), e.Linkname), "..") && !filepath.IsAbs(e.Linkname) {
 				if p := filepath.Join(filepath.Dir(e.Name), e.Linkname); p == ".." || strings.HasPrefix(p, "../") {
 					t.Errorf("%q -> %q", e.Name, e.Linkname)

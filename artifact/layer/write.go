@@ -45,29 +45,40 @@ func Write(ctx context.Context, w io.Writer, entries iter.Seq2[Entry, error], o 
 
 func write(ctx context.Context, w io.Writer, entries iter.Seq2[Entry, error], o Options) (Blob, error) {
 	out := &digester{w: w, hash: sha256.New()}
-	var p *pipeline
-	switch o.Compression {
-	case None:
-		p = newPlain(ctx, w)
+	p, err := newPipeline(ctx, w, out, o)
+	if err != nil {
+		return Blob{}, err
+	}
+	if o.Compression == None {
 		out = &p.diff
-	case Zstd, Gzip:
-		b := o.Buffers
-		if b == nil {
-			b = &Buffers{Jobs: o.Jobs}
-		}
-		b.prepare()
-		encoders := b.zstd
-		if o.Compression == Gzip {
-			encoders = b.gzip
-		}
-		p = newCompressing(ctx, out, b.frames, encoders)
-	default:
-		return Blob{}, fmt.Errorf("unknown %v", o.Compression)
 	}
 	if err := p.archive(ctx, entries, o.Created); err != nil {
 		return Blob{}, err
 	}
+	if tooDense(p.diff.size, out.size) {
+		return Blob{}, fmt.Errorf("%d bytes shrink to %d, which readers take for a bomb: choose the compression none", p.diff.size, out.size)
+	}
 	return Blob{Digest: out.sum(), DiffID: p.diff.sum(), Size: out.size, MediaType: o.Compression.MediaType()}, nil
+}
+
+// newPipeline returns the pipeline of a layer: what is not compressed goes to w as it is, anything else to out.
+func newPipeline(ctx context.Context, w io.Writer, out *digester, o Options) (*pipeline, error) {
+	switch o.Compression {
+	case None:
+		return newPlain(ctx, w), nil
+	case Zstd, Gzip:
+	default:
+		return nil, fmt.Errorf("unknown %v", o.Compression)
+	}
+	b := o.Buffers
+	if b == nil {
+		b = &Buffers{Jobs: o.Jobs}
+	}
+	b.prepare()
+	if o.Compression == Gzip {
+		return newCompressing(ctx, out, b.frames, b.gzip), nil
+	}
+	return newCompressing(ctx, out, b.frames, b.zstd), nil
 }
 
 // DiffID returns the DiffID that Write would return, without compressing or writing anything. Of the options only

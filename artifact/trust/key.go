@@ -29,6 +29,15 @@ type Key struct {
 
 // LoadKey reads a public key from a PEM file such as cosign.pub.
 func LoadKey(file string) (*Key, error) {
+	b, err := readKey(file)
+	if err != nil {
+		return nil, err
+	}
+	return ParseKey(file, b)
+}
+
+// readKey returns the text of a key's file.
+func readKey(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read the key: %w", err)
@@ -38,7 +47,7 @@ func LoadKey(file string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the key: %w", err)
 	}
-	return ParseKey(file, b)
+	return b, nil
 }
 
 // ParseKey reads a public key in PEM: ECDSA, RSA or Ed25519. name stands for the
@@ -72,6 +81,16 @@ func ParseKey(name string, pem []byte) (*Key, error) {
 		k.verifiers = append(k.verifiers, hashed)
 	}
 	return k, nil
+}
+
+// Name returns what stands for the key in errors and reports.
+func (k *Key) Name() string { return k.name }
+
+// Named returns the key with another name.
+func (k *Key) Named(name string) *Key {
+	named := *k
+	named.name = name
+	return &named
 }
 
 // verify reports whether the key signed a message.

@@ -227,6 +227,30 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+func TestASignatureThatCannotBeReadDoesNotHideTheOthersUnderItsTag(t *testing.T) {
+	b, mine := blobs{}, newECDSA(t, "mine.pub")
+	d := b.put(string(types.OCIManifestSchema1), []byte(`{"the":"manifest"}`))
+	good := b.put(mediaTypePayload, simpleSigning(cosign, d.Digest))
+	good.Annotations = map[string]string{annotationSignature: signatureOf(t, b, b.simple(t, mine, simpleSigning(cosign, d.Digest)))}
+	bad := good
+	bad.Annotations = map[string]string{annotationSignature: "%"}
+	lost := v1.Descriptor{MediaType: mediaTypeEnvelope, Size: 1, Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}}
+	ref, err := artifact.ParseReference("example.com/app:1@" + d.Digest.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, layers := range map[string][]v1.Descriptor{"before": {bad, lost, good}, "after": {good, bad, lost}} {
+		raw, err := json.Marshal(v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: good, Layers: layers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		img := Image{Ref: ref, Subjects: []v1.Descriptor{d}, Source: b, Signatures: []artifact.Named{{Ref: ref, Desc: b.put(string(types.OCIManifestSchema1), raw)}}}
+		if err := (Keys{mine.key}).Verify(t.Context(), img); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // signatureOf returns the annotation of a signature.
 func signatureOf(t *testing.T, b blobs, n artifact.Named) string {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder"
 )
 
@@ -20,7 +21,7 @@ import (
 type Engine struct {
 	client    *client.Client
 	address   string
-	store     *artifact.Store
+	store     *store.Store
 	observe   func(*client.SolveStatus)
 	platforms []v1.Platform // that the daemon runs programs of, its own first
 	tools     *tools        // nil: none
@@ -31,7 +32,7 @@ var _ builder.Runner = (*Engine)(nil)
 // Options says what an Engine works with.
 type Options struct {
 	// Store holds the layers of the trees that commands work on. It stays the caller's.
-	Store *artifact.Store
+	Store *store.Store
 	// TLS is for daemons at a tcp address.
 	TLS TLS
 	// Tools names the image whose programs work on trees that have no shell, in Store or else in ToolsFrom. The zero value

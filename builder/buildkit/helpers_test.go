@@ -21,13 +21,14 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 var machine = v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 
-func newStore(t *testing.T) *artifact.Store {
+func newStore(t *testing.T) *store.Store {
 	t.Helper()
-	s, err := artifact.OpenStore(t.TempDir())
+	s, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func file(name, content string) layer.Entry {
 }
 
 // putLayer writes a layer into a store.
-func putLayer(t *testing.T, s *artifact.Store, c layer.Compression, entries ...layer.Entry) layer.Blob {
+func putLayer(t *testing.T, s *store.Store, c layer.Compression, entries ...layer.Entry) layer.Blob {
 	t.Helper()
 	w, err := s.NewBlob(t.Context())
 	if err != nil {
@@ -60,7 +61,7 @@ func putLayer(t *testing.T, s *artifact.Store, c layer.Compression, entries ...l
 }
 
 // putImage writes an image for this machine into a store.
-func putImage(t *testing.T, s *artifact.Store, name string, layers ...layer.Blob) artifact.Reference {
+func putImage(t *testing.T, s *store.Store, name string, layers ...layer.Blob) artifact.Reference {
 	t.Helper()
 	config := v1.ConfigFile{OS: machine.OS, Architecture: machine.Architecture, RootFS: v1.RootFS{Type: "layers"}}
 	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}

@@ -18,11 +18,12 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // tree offers the tree of layers, which lie in store, as an image of its own and returns it as a file system. Equal
 // layers give an equal image, so that the daemon finds what it cached. No layers are an empty tree.
-func (o *offer) tree(ctx context.Context, store *artifact.Store, layers []v1.Descriptor, diffIDs []v1.Hash, p ocispecs.Platform) (llb.State, error) {
+func (o *offer) tree(ctx context.Context, store *store.Store, layers []v1.Descriptor, diffIDs []v1.Hash, p ocispecs.Platform) (llb.State, error) {
 	if len(layers) == 0 {
 		return llb.Scratch(), nil
 	}
@@ -65,7 +66,7 @@ func (o *offer) tree(ctx context.Context, store *artifact.Store, layers []v1.Des
 }
 
 // diffID returns the digest of a layer's tar archive. It reads the layer once; the store remembers.
-func diffID(ctx context.Context, store *artifact.Store, d v1.Descriptor) (v1.Hash, error) {
+func diffID(ctx context.Context, store *store.Store, d v1.Descriptor) (v1.Hash, error) {
 	if d.MediaType == layer.None.MediaType() {
 		return d.Digest, nil
 	}

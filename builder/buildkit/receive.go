@@ -18,25 +18,26 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // receiver is the content store to which the daemon exports a result. Layers of the command's tree are said to be here,
 // so that they are not sent; everything else goes to files without a name beside the store's unpacked layers.
 type receiver struct {
 	readOnly
-	store *artifact.Store
+	store *store.Store
 	known map[digest.Digest]int64 // sizes of the layers that are not to be sent
 
 	mu    sync.Mutex
 	files map[digest.Digest]*os.File
 }
 
-func newReceiver(store *artifact.Store) *receiver {
+func newReceiver(store *store.Store) *receiver {
 	return &receiver{store: store, known: map[digest.Digest]int64{}, files: map[digest.Digest]*os.File{}}
 }
 
 // temporary returns an empty file without a name.
-func temporary(store *artifact.Store) (*os.File, error) {
+func temporary(store *store.Store) (*os.File, error) {
 	dir := filepath.Join(store.Root(), "trees")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

@@ -13,13 +13,14 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder"
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
 
 // withoutStubs leaves out the empty files and directories that a daemon makes in a tree to mount something over them,
 // and that it does not all remove again. What the tree had before the command stays.
-func withoutStubs(ctx context.Context, store *artifact.Store, c builder.Command, targets []string, entries []layer.Entry) ([]layer.Entry, error) {
+func withoutStubs(ctx context.Context, store *store.Store, c builder.Command, targets []string, entries []layer.Entry) ([]layer.Entry, error) {
 	stubs := map[string]bool{}
 	for _, name := range stubNames(c.HasShell, targets) {
 		for ; name != "." && name != ""; name = path.Dir(name) {
@@ -74,7 +75,7 @@ func isStub(e layer.Entry) bool {
 }
 
 // inTree says which of names the tree of layers has.
-func inTree(ctx context.Context, store *artifact.Store, layers []v1.Descriptor, names []string) (map[string]bool, error) {
+func inTree(ctx context.Context, store *store.Store, layers []v1.Descriptor, names []string) (map[string]bool, error) {
 	has := map[string]bool{}
 	for _, d := range layers {
 		f, err := store.Open(ctx, artifact.Reference{}, d, 0)

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // errNoTools is what a command in a tree without a shell gets from an engine without tools.
@@ -24,7 +25,7 @@ type tools struct {
 }
 
 // findTools looks the image up, so that it is the same for all commands of the engine.
-func findTools(ctx context.Context, store *artifact.Store, from artifact.Source, ref artifact.Reference) (*tools, error) {
+func findTools(ctx context.Context, store *store.Store, from artifact.Source, ref artifact.Reference) (*tools, error) {
 	var src artifact.Source = store
 	d, err := src.Resolve(ctx, ref)
 	if errors.Is(err, artifact.ErrNotFound) && from != nil {

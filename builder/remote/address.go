@@ -50,8 +50,10 @@ func parseAddress(source string) (*url.URL, error) {
 	case strings.HasPrefix(source, "git@"), strings.HasPrefix(source, "git://"), strings.HasPrefix(source, "git+"), strings.HasPrefix(source, "ssh://"),
 		strings.HasPrefix(source, "github.com/"), isWeb && strings.HasSuffix(strings.TrimSuffix(plain, "/"), ".git"):
 		return nil, fmt.Errorf("%s: ADD does not read git repositories: give the URL of an archive of it, such as https://github.com/OWNER/NAME/archive/refs/tags/TAG.tar.gz, or clone it and COPY", shown)
+	case err != nil && strings.Contains(source, "@"):
+		return nil, errors.New("the source of ADD is not a URL: write user and password with codes for what is no letter or digit, %2F for a slash") // the cause would show them
 	case err != nil:
-		return nil, fmt.Errorf("the source of ADD is not a URL: %w", errors.Unwrap(err)) // which would show a password
+		return nil, fmt.Errorf("the source of ADD is not a URL: %w", errors.Unwrap(err))
 	case !isWeb:
 		return nil, fmt.Errorf("%s: ADD reads http and https only, not %q: fetch the file and COPY it", shown, u.Scheme)
 	case u.Host == "":

@@ -78,5 +78,11 @@ func ProxyOf(lookUp func(name string) string) func(*http.Request) (*url.URL, err
 		NoProxy:    cmp.Or(lookUp("no_proxy"), lookUp("NO_PROXY")),
 	}
 	choose := config.ProxyFunc()
-	return func(req *http.Request) (*url.URL, error) { return choose(req.URL) }
+	return func(req *http.Request) (*url.URL, error) {
+		u, err := choose(req.URL)
+		if err != nil { // which would show the password
+			return nil, errors.New("the proxy that HTTP_PROXY or HTTPS_PROXY names is not a URL: write http://user:password@host:port, with %40 for an @ in the password")
+		}
+		return u, nil
+	}
 }

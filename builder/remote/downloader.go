@@ -17,14 +17,14 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // Downloader fetches remote files into the store's blobs, each once: what a checksum or the lock names and the store has
 // is not asked for at all, other files are asked for only whether they changed. Get may be called concurrently; the
 // fields are set before its first call. The files are safe from a sweep while the store is held.
 type Downloader struct {
-	Store    *artifact.Store
+	Store    *store.Store
 	Client   *http.Client                         // of NewClient
 	Lock     *Lock                                // answers what files are, and records it; may be nil
 	Frozen   bool                                 // what Lock does not say is an error

@@ -8,11 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 var (
@@ -20,9 +22,9 @@ var (
 	arm64 = v1.Platform{OS: "linux", Architecture: "arm64"}
 )
 
-func newStore(t *testing.T) *artifact.Store {
+func newStore(t *testing.T) *store.Store {
 	t.Helper()
-	s, err := artifact.OpenStore(t.TempDir())
+	s, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,15 +42,15 @@ func ref(t *testing.T, s string) artifact.Reference {
 }
 
 // newRegistry starts a registry and returns its address and a client.
-func newRegistry(t *testing.T) (string, *artifact.Registry) {
+func newRegistry(t *testing.T) (string, *registry.Client) {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "http://"), artifact.NewRegistry(artifact.RegistryOptions{Retries: -1})
+	return strings.TrimPrefix(server.URL, "http://"), registry.New(registry.Options{Retries: -1})
 }
 
 // put stores a document of an image.
-func put(t *testing.T, s *artifact.Store, media types.MediaType, document any) v1.Descriptor {
+func put(t *testing.T, s *store.Store, media types.MediaType, document any) v1.Descriptor {
 	t.Helper()
 	data, err := json.Marshal(document)
 	if err != nil {
@@ -62,7 +64,7 @@ func put(t *testing.T, s *artifact.Store, media types.MediaType, document any) v
 }
 
 // image stores an image without layers, which differs from others by its author.
-func image(t *testing.T, s *artifact.Store, p v1.Platform, author string) v1.Descriptor {
+func image(t *testing.T, s *store.Store, p v1.Platform, author string) v1.Descriptor {
 	t.Helper()
 	config := put(t, s, types.OCIConfigJSON, v1.ConfigFile{OS: p.OS, Architecture: p.Architecture, Author: author, RootFS: v1.RootFS{Type: "layers"}})
 	d := put(t, s, types.OCIManifestSchema1, v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: config, Layers: []v1.Descriptor{}})
@@ -71,7 +73,7 @@ func image(t *testing.T, s *artifact.Store, p v1.Platform, author string) v1.Des
 }
 
 // push tags d, which the store has, and copies it to a registry.
-func push(t *testing.T, s *artifact.Store, d v1.Descriptor, client *artifact.Registry, to string) {
+func push(t *testing.T, s *store.Store, d v1.Descriptor, client *registry.Client, to string) {
 	t.Helper()
 	if err := s.Tag(t.Context(), ref(t, to), d); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/registry"
 )
 
 func sha(c string) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: strings.Repeat(c, 64)} }
@@ -216,14 +217,14 @@ func (s *tags) Resolve(ctx context.Context, r artifact.Reference) (v1.Descriptor
 }
 
 // twoPlatforms puts an index of images for amd64 and arm64 into a registry and returns its name and client.
-func twoPlatforms(t *testing.T, name, content string) (string, *artifact.Registry) {
+func twoPlatforms(t *testing.T, name, content string) (string, *registry.Client) {
 	t.Helper()
 	address, client := newRegistry(t)
 	pushTwoPlatforms(t, client, address+"/"+name, content)
 	return address + "/" + name, client
 }
 
-func pushTwoPlatforms(t *testing.T, client *artifact.Registry, to, content string) {
+func pushTwoPlatforms(t *testing.T, client *registry.Client, to, content string) {
 	t.Helper()
 	s := newStore(t)
 	push(t, s, put(t, s, types.OCIImageIndex, v1.IndexManifest{

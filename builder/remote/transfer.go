@@ -17,7 +17,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 const (
@@ -42,7 +42,7 @@ type transfer struct {
 	want []contentSum
 	old  record // what the store has of the URL; zero without
 
-	w      *artifact.BlobWriter
+	w      *store.BlobWriter
 	sums   []hash.Hash // sha256 and those of want
 	pos    int64       // bytes written
 	total  int64       // bytes in all; -1 is unknown

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/archive"
 	"github.com/sealrt/sealrt/artifact/layer"
 	"github.com/sealrt/sealrt/builder"
 	"github.com/sealrt/sealrt/builder/remote"
@@ -277,5 +278,5 @@ func (f *buildFlags) deliver(ctx context.Context, env *environment, o builder.Op
 		}
 		refs = []artifact.Reference{ref}
 	}
-	return saveArchive(ctx, env, o.Store, refs, file)
+	return saveArchive(ctx, env, o.Store, refs, file, archive.Options{Observe: env.progress()})
 }

@@ -20,7 +20,8 @@ var update = flag.Bool("update", false, "write docs/cli.md anew")
 const docsIntro = `# The command line
 
 Results go to stdout: a digest, a path, a table, JSON with ` + "`-o json`" + `. The story goes to stderr.
-Exit codes: 0 done, 1 failed, 2 wrong usage; ` + "`exec`" + ` is 1 when the command fails on any host.
+Exit codes: 0 done, 1 failed, 2 wrong usage; ` + "`exec`" + ` is 1 when the command fails on any host, ` + "`diff --exit-code`" + ` 3
+when the images differ.
 Every command can be interrupted with Ctrl-C and run again.
 
 | variable | meaning |
@@ -29,6 +30,7 @@ Every command can be interrupted with Ctrl-C and run again.
 | SOURCE_DATE_EPOCH | time, in seconds since 1970, of images and the files in them; 0 unless set |
 | REGISTRY_AUTH_FILE | file with credentials, unless --authfile is given |
 | DOCKER_CONFIG | directory of the config.json that login writes, unless another file is named |
+| SEALRT_KEY_PASSWORD, COSIGN_PASSWORD | passphrase of the private key that signs, unless --password-fd is given |
 | CONTAINERS_REGISTRIES_CONF | registries.conf: mirrors and blocked registries |
 
 This file is written by ` + "`go test ./cmd/sealrt -run TestCLIReference -update`" + `.
@@ -83,9 +85,6 @@ func TestCLIReference(t *testing.T) {
 	for _, cmd := range root.Commands() {
 		if cmd.IsAvailableCommand() && cmd.Name() != "completion" {
 			document(&b, cmd)
-			for _, sub := range cmd.Commands() {
-				document(&b, sub)
-			}
 		}
 	}
 	if *update {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder"
 	"github.com/sealrt/sealrt/builder/buildkit"
 )
@@ -56,7 +57,7 @@ func (f *engineFlags) address() (daemon string, tools artifact.Reference, err er
 
 // open connects to the daemon, if there is to be one; otherwise the Runner is
 // nil. Images of tools come from src. The caller calls done.
-func (f *engineFlags) open(ctx context.Context, store *artifact.Store, src artifact.Source) (r builder.Runner, done func() error, err error) {
+func (f *engineFlags) open(ctx context.Context, store *store.Store, src artifact.Source) (r builder.Runner, done func() error, err error) {
 	daemon, tools, err := f.address()
 	if err != nil {
 		return nil, nil, err

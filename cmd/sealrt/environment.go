@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/runtime"
 )
 
@@ -32,13 +35,14 @@ type environment struct {
 	verbose      bool
 	running      bool // the command line was understood
 
-	access artifact.RegistryOptions // flags of registryFlags
+	access registry.Options // flags of registryFlags
 	retry  int
 	jobs   int
 
 	out    *renderer // made when it is first asked for
-	store  *artifact.Store
-	client *artifact.Registry
+	store  *store.Store
+	opened []io.Closer // archives that the command reads
+	client *registry.Client
 }
 
 // newEnvironment returns that of this process.
@@ -55,10 +59,14 @@ func newEnvironment() *environment {
 // close ends what the command left open.
 func (e *environment) close() error {
 	e.render().finish()
-	if e.store == nil {
-		return nil
+	var err error
+	for _, c := range e.opened {
+		err = errors.Join(err, c.Close())
 	}
-	return e.store.Close()
+	if e.store == nil {
+		return err
+	}
+	return errors.Join(err, e.store.Close())
 }
 
 // globalFlags defines the flags that every command has.
@@ -104,7 +112,7 @@ func (e *environment) storeRoot() (string, error) {
 }
 
 // openStore returns the store, which is closed when the command ends.
-func (e *environment) openStore() (*artifact.Store, error) {
+func (e *environment) openStore() (*store.Store, error) {
 	if e.store != nil {
 		return e.store, nil
 	}
@@ -112,12 +120,29 @@ func (e *environment) openStore() (*artifact.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.store, err = artifact.OpenStore(dir)
-	return e.store, err
+	e.store, err = store.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if r := e.store.Recovered(); r.Checked > 0 {
+		e.note("this machine went down while the store was written to: %d blobs were read again, %d were damaged and removed", r.Checked, r.Removed)
+	}
+	return e.store, nil
+}
+
+// heldStore is openStore, and until the command ends no other process removes
+// what this one reads.
+func (e *environment) heldStore(ctx context.Context) (*store.Store, error) {
+	store, err := e.openStore()
+	if err != nil {
+		return nil, err
+	}
+	_, err = store.Hold(ctx) // closing the store ends it
+	return store, err
 }
 
 // registry returns the client of all registries, as flags and variables say.
-func (e *environment) registry() *artifact.Registry {
+func (e *environment) registry() *registry.Client {
 	if e.client != nil {
 		return e.client
 	}
@@ -134,19 +159,19 @@ func (e *environment) registry() *artifact.Registry {
 		o.DockerConfig = filepath.Join(dir, "config.json")
 	}
 	o.RegistriesConf = e.getenv("CONTAINERS_REGISTRIES_CONF")
-	o.CertDirs = artifact.DefaultCertDirs[:]
+	o.CertDirs = registry.DefaultCertDirs[:]
 	if e.home != "" && e.uid != 0 { // root's are the system's
 		o.CertDirs = append([]string{filepath.Join(e.home, ".config", "containers", "certs.d")}, o.CertDirs...)
 	}
 	o.Observe = e.progress()
 	o.UserAgent = "sealrt/" + programVersion().Version
-	e.client = artifact.NewRegistry(o)
+	e.client = registry.New(o)
 	return e.client
 }
 
 // copyOptions says how images are moved.
 func (e *environment) copyOptions() artifact.CopyOptions {
-	return artifact.CopyOptions{Jobs: e.jobs, Observe: e.progress()}
+	return artifact.CopyOptions{Jobs: e.jobs, Observe: e.progress(), Attached: true}
 }
 
 // clusters returns the directory that keeps what is known of clusters.

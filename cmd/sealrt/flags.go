@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // choice is the value of a flag that is one of several words.
@@ -70,13 +71,28 @@ func needArgs(what string, min, max int) cobra.PositionalArgs {
 	}
 }
 
+// parseRef reads a reference from the command line. What another place begins
+// with would be a repository of docker.io.
+func parseRef(arg string) (artifact.Reference, error) {
+	for _, place := range []string{archivePrefix, "docker-archive:", "docker-daemon:", "containers-storage:"} {
+		if strings.HasPrefix(arg, place) {
+			return artifact.Reference{}, usageError{fmt.Errorf("%s: an image of the store or of a registry is to be named here: `sealrt load` reads archives, `sealrt copy` writes them", arg)}
+		}
+	}
+	ref, err := artifact.ParseReference(arg)
+	if err != nil {
+		return ref, usageError{err}
+	}
+	return ref, nil
+}
+
 // parseRefs reads references from the command line.
 func parseRefs(args []string) ([]artifact.Reference, error) {
 	refs := make([]artifact.Reference, len(args))
 	for i, arg := range args {
-		ref, err := artifact.ParseReference(arg)
+		ref, err := parseRef(arg)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, err
 		}
 		refs[i] = ref
 	}
@@ -84,20 +100,27 @@ func parseRefs(args []string) ([]artifact.Reference, error) {
 }
 
 // stored returns the references of the command line, each of which the store
-// must have.
-func (e *environment) stored(ctx context.Context, args []string) (*artifact.Store, []artifact.Reference, error) {
+// must have. The beginning of a digest stands for a name that it has.
+func (e *environment) stored(ctx context.Context, args []string) (*store.Store, []artifact.Reference, error) {
 	refs, err := parseRefs(args)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := e.openStore()
+	store, err := e.heldStore(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, ref := range refs {
-		if _, err := store.Resolve(ctx, ref); errors.Is(err, artifact.ErrNotFound) {
-			return nil, nil, fmt.Errorf("%w: `sealrt images` lists what is there, `sealrt pull` fetches more", err)
-		} else if err != nil {
+	for i, ref := range refs {
+		_, err := store.Resolve(ctx, ref)
+		if errors.Is(err, artifact.ErrNotFound) && imageID.MatchString(args[i]) {
+			var found []artifact.Named
+			if found, err = findNames(ctx, store, args[i]); err == nil {
+				refs[i] = found[0].Ref
+			}
+		} else if errors.Is(err, artifact.ErrNotFound) {
+			err = fmt.Errorf("%w: `sealrt images` lists what is there, `sealrt pull` fetches more", err)
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 	}

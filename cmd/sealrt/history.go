@@ -14,15 +14,22 @@ import (
 )
 
 func newHistory(env *environment) *cobra.Command {
-	var output string
+	var output, platform string
+	var whole bool
 	cmd := &cobra.Command{
-		Use:     "history [flags] REF",
-		Short:   "Show how an image was made",
-		Long:    "Show the instructions that an image of the store was made by, the first one first,\nand the layers they made. Of several platforms this machine's is shown.",
-		Example: "  sealrt history k3s:v1.25.3",
+		Use:   "history [flags] REF",
+		Short: "Show how an image was made",
+		Long: `Show the instructions that an image was made by, the first one first, and the
+layers they made. REF is an image of the store or an archive, oci-archive:FILE.
+Of several platforms this machine's is shown, or the one that is named.`,
+		Example: "  sealrt history k3s:v1.25.3\n  sealrt history --no-trunc oci-archive:k3s.tar",
 		Args:    needArgs("an image reference", 1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, versions, err := storedImage(cmd.Context(), env, args[0])
+			ref, src, err := openImage(cmd.Context(), env, args[0])
+			if err != nil {
+				return err
+			}
+			versions, err := versionsOf(cmd.Context(), src, ref, platform)
 			if err != nil {
 				return err
 			}
@@ -30,10 +37,12 @@ func newHistory(env *environment) *cobra.Command {
 			if output == "json" {
 				return printJSON(env, list)
 			}
-			return printHistory(env, list)
+			return printHistory(env, list, whole)
 		},
 	}
+	onPlatform(cmd, &platform)
 	outputFlag(cmd, &output)
+	cmd.Flags().BoolVar(&whole, "no-trunc", false, "cut neither digests nor instructions")
 	return cmd
 }
 
@@ -48,16 +57,18 @@ func forThisMachine(versions []variant) variant {
 	return versions[max(i, 0)]
 }
 
-// printHistory prints a table.
-func printHistory(env *environment, list []layerJSON) error {
+// printHistory prints a table, whole or cut to a readable width.
+func printHistory(env *environment, list []layerJSON, whole bool) error {
 	w := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "LAYER\tSIZE\tCREATED BY")
 	for _, l := range list {
-		digest, size := "", ""
+		digest, size, what := "", "", l.what(whole)
 		if h, err := v1.NewHash(l.Digest); err == nil {
-			digest, size = shortDigest(h), sizeText(l.Size)
+			if digest, size = shortDigest(h), sizeText(l.Size); whole {
+				digest = l.Digest
+			}
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", digest, size, l.what())
+		fmt.Fprintf(w, "%s\t%s\t%s\n", digest, size, what)
 	}
 	return w.Flush()
 }

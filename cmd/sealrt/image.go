@@ -49,7 +49,7 @@ func onPlatform(cmd *cobra.Command, platform *string) {
 // openInside opens the container images in a cluster image, for every platform
 // that it has, or just for the one that is named.
 func openInside(ctx context.Context, env *environment, arg, platform string) ([]inside, error) {
-	store, err := env.openStore()
+	store, err := env.heldStore(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +107,21 @@ func matching(ref artifact.Reference, versions []variant, want v1.Platform) ([]v
 		have = append(have, v.platform())
 	}
 	return nil, fmt.Errorf("%s is for %s, not for %s: choose with --platform", ref.Familiar(), strings.Join(have, ", "), want)
+}
+
+// requirePlatform refuses an image for one platform alone that is not the one
+// that is asked for. Of an index the image is chosen, or missed, where it is read.
+func requirePlatform(ctx context.Context, src artifact.Source, ref artifact.Reference, want v1.Platform) error {
+	d, err := src.Resolve(ctx, ref)
+	if err != nil || d.MediaType.IsIndex() {
+		return err
+	}
+	versions, err := variants(ctx, src, artifact.Named{Ref: ref, Desc: d})
+	if err != nil {
+		return err
+	}
+	_, err = matching(ref, versions, want)
+	return err
 }
 
 // openOne is openInside for one platform: the one that is named, the only one,

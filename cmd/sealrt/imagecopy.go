@@ -67,8 +67,10 @@ func copyInside(ctx context.Context, env *environment, args []string, platform s
 	if err != nil {
 		return err
 	}
+	o := env.copyOptions()
+	o.Attached = false // Push knows what is attached to the images inside
 	err = export.Push(ctx, env.registry(), variants, export.PushOptions{
-		Prefix: args[1], Names: names, AllPlatforms: all, Copy: env.copyOptions(),
+		Prefix: args[1], Names: names, AllPlatforms: all, Copy: o,
 		Note: func(text string) { env.note("%s", text) },
 		Pushed: func(to artifact.Reference, d v1.Descriptor) error {
 			_, err := fmt.Fprintln(env.stdout, to.WithDigest(d.Digest))

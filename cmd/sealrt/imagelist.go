@@ -61,18 +61,29 @@ func listInside(ctx context.Context, env *environment, arg, platform string) ([]
 		if in.images == nil {
 			continue
 		}
-		for _, e := range in.images.Entries() {
-			d, err := layout.Describe(ctx, in.images, e)
-			if err != nil {
-				return nil, err
-			}
-			line := insideJSON{Name: e.Name, Digest: e.Desc.Digest.String(), MediaType: string(e.Desc.MediaType),
-				Platforms: append([]string{}, d.Platforms...), Size: d.Size, Inside: in.platform()}
-			if e.Name == "" {
-				line.Name, line.Signature = e.Carried, e.Carried != ""
-			}
-			list = append(list, line)
+		lines, err := in.list(ctx)
+		if err != nil {
+			return nil, err
 		}
+		list = append(list, lines...)
+	}
+	return list, nil
+}
+
+// list describes the container images of one platform; there are some.
+func (i inside) list(ctx context.Context) ([]insideJSON, error) {
+	var list []insideJSON
+	for _, e := range i.images.Entries() {
+		d, err := layout.Describe(ctx, i.images, e)
+		if err != nil {
+			return nil, err
+		}
+		line := insideJSON{Name: e.Name, Digest: e.Desc.Digest.String(), MediaType: string(e.Desc.MediaType),
+			Platforms: append([]string{}, d.Platforms...), Size: d.Size, Inside: i.platform()}
+		if e.Name == "" {
+			line.Name, line.Signature = e.Carried, e.Carried != ""
+		}
+		list = append(list, line)
 	}
 	return list, nil
 }

@@ -10,8 +10,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/export"
+	"github.com/sealrt/sealrt/artifact/disk"
 )
 
 func newImageSave(env *environment) *cobra.Command {
@@ -97,7 +97,7 @@ func writeOutput(env *environment, verb, file string, write func(io.Writer) erro
 		}
 		return f.Close()
 	}
-	if err := artifact.Replace(file, 0, write); err != nil {
+	if err := disk.Replace(file, 0, write); err != nil {
 		return fmt.Errorf("%s to %s: %w", verb, file, err)
 	}
 	return nil

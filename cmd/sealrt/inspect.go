@@ -2,205 +2,240 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"slices"
+	"io/fs"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
+// inspectFlags are the flags of inspect.
+type inspectFlags struct {
+	output, platform      string
+	airgap, files, remote bool
+}
+
 func newInspect(env *environment) *cobra.Command {
-	var output string
-	var airgap bool
+	var o inspectFlags
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] REF",
 		Short: "Show what an image is",
-		Long: `Show what an image of the store is: its digests, labels, settings and layers, for
-every platform.
+		Long: `Show what an image is, for every platform that is there or the one that is named:
+digests, labels and settings; the layers, each with the instruction that made it;
+the container images inside; what signs or describes it; and, in the store, how
+many bytes other images share and how many are its own, which rmi would free.
 
-With --airgap prove instead that it is whole: every container image inside is
-read and compared with its digests, each of them has all its content, and what
-the tree asks for is inside. All that is not so is listed, and the command fails.
-REF may be oci-archive:FILE then.`,
-		Example: "  sealrt inspect k3s:v1.25.3\n  sealrt inspect -o json k3s:v1.25.3\n  sealrt inspect --airgap k3s:v1.25.3",
-		Args:    needArgs("an image reference", 1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if airgap {
-				return inspectAirgap(cmd.Context(), env, args[0], output == "json")
-			}
-			report, err := inspect(cmd.Context(), env, args[0])
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return printJSON(env, report)
-			}
-			return report.print(env.stdout)
-		},
+REF is an image of the store. Nothing is asked of a network for it; with --remote
+it is read in its registry instead, and not pulled. It may also be an archive,
+which is read where it lies: oci-archive:FILE.
+
+With --files list the files of the tree instead: mode, owner, size, the layer that
+each comes from, and the path. Layers are read and verified for that.
+
+With --airgap prove instead that an image of the store or an archive is whole:
+every container image inside is read and compared with its digests, each of them
+has all its content, and what the tree asks for is inside. All that is not so is
+listed, and the command fails.`,
+		Example: "  sealrt inspect k3s:v1.25.3\n  sealrt inspect -o json --platform linux/arm64 k3s:v1.25.3\n  sealrt inspect --files oci-archive:k3s.tar\n" +
+			"  sealrt inspect --remote registry.example.com/k3s:v1.25.3\n  sealrt inspect --airgap k3s:v1.25.3",
+		Args: needArgs("an image reference", 1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), env, args[0]) },
 	}
-	outputFlag(cmd, &output)
-	cmd.Flags().BoolVar(&airgap, "airgap", false, "prove that all container images inside are whole, and all that are needed")
+	outputFlag(cmd, &o.output)
+	cmd.Flags().StringVar(&o.platform, "platform", "", "show the image for `OS/ARCH` only")
+	cmd.Flags().BoolVar(&o.files, "files", false, "list the files of the tree")
+	cmd.Flags().BoolVar(&o.remote, "remote", false, "read the image in its registry, and pull nothing")
+	cmd.Flags().BoolVar(&o.airgap, "airgap", false, "prove that all container images inside are whole, and all that are needed")
+	env.registryFlags(cmd.Flags())
 	return cmd
+}
+
+func (o *inspectFlags) run(ctx context.Context, env *environment, arg string) error {
+	asJSON := o.output == "json"
+	switch {
+	case o.airgap && (o.files || o.remote || o.platform != ""):
+		return usageError{errors.New("inspect: --airgap proves all of an image that is here: leave out --files, --remote and --platform")}
+	case o.remote && strings.HasPrefix(arg, archivePrefix):
+		return usageError{errors.New("inspect: an archive is not in a registry: leave out --remote")}
+	case o.airgap:
+		return inspectAirgap(ctx, env, arg, asJSON)
+	}
+	ref, src, err := o.find(ctx, env, arg)
+	if err != nil {
+		return err
+	}
+	d, versions, err := o.read(ctx, src, ref)
+	if err != nil {
+		return err
+	}
+	if o.files {
+		return inspectFiles(ctx, env, src, ref, forThisMachine(versions), asJSON)
+	}
+	report, err := inspect(ctx, env, src, artifact.Named{Ref: ref, Desc: d}, versions)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(env, report)
+	}
+	return report.print(env.stdout)
+}
+
+// find returns where the image lies.
+func (o *inspectFlags) find(ctx context.Context, env *environment, arg string) (artifact.Reference, artifact.Source, error) {
+	if o.remote {
+		refs, err := parseRefs([]string{arg})
+		if err != nil {
+			return artifact.Reference{}, nil, err
+		}
+		return refs[0], env.registry(), nil
+	}
+	ref, src, err := openImage(ctx, env, arg)
+	if errors.Is(err, artifact.ErrNotFound) && !isArchive(arg) {
+		err = fmt.Errorf("%w, `sealrt inspect --remote` looks in the registry", err)
+	}
+	return ref, src, err
+}
+
+// read returns the image for the platforms that are asked for; there is one at
+// least.
+func (o *inspectFlags) read(ctx context.Context, src artifact.Source, ref artifact.Reference) (v1.Descriptor, []variant, error) {
+	d, err := src.Resolve(ctx, ref)
+	if err != nil {
+		return d, nil, err
+	}
+	versions, err := variants(ctx, src, artifact.Named{Ref: ref, Desc: d})
+	switch {
+	case err != nil:
+		return d, nil, err
+	case len(versions) == 0:
+		return d, nil, fmt.Errorf("%s: the index is here, and the image for none of its platforms: pull or load it again", ref.Familiar())
+	case o.platform == "":
+		return d, versions, nil
+	}
+	want, err := parsePlatforms([]string{o.platform})
+	if err != nil {
+		return d, nil, err
+	}
+	versions, err = matching(ref, versions, want[0])
+	return d, versions, err
 }
 
 // reportJSON is what inspect prints.
 type reportJSON struct {
-	Ref       string        `json:"ref"`
-	Digest    string        `json:"digest"`
-	MediaType string        `json:"mediaType"`
-	Platforms []variantJSON `json:"platforms"`
+	Ref          string           `json:"ref"`
+	Digest       string           `json:"digest"`
+	MediaType    string           `json:"mediaType"`
+	Size         int64            `json:"size"` // bytes of all different blobs, for the platforms shown
+	*overlapJSON                  // in the store
+	Platforms    []variantJSON    `json:"platforms"`
+	Attachments  []attachmentJSON `json:"attachments"`
+}
+
+// overlapJSON divides the bytes of an image.
+type overlapJSON struct {
+	Shared int64 `json:"sharedSize"` // other images of the store have these blobs too
+	Own    int64 `json:"ownSize"`    // only this one has these
 }
 
 // variantJSON is the image of one platform.
 type variantJSON struct {
-	Platform   string            `json:"platform"`
-	Digest     string            `json:"digest"`
-	Type       string            `json:"type"`
-	Distro     string            `json:"distro,omitempty"`
-	Version    string            `json:"version,omitempty"`
-	Images     string            `json:"imagesDigest,omitempty"` // of images/index.json
-	Created    time.Time         `json:"created"`
-	Size       int64             `json:"size"` // bytes of config and layers
-	Labels     map[string]string `json:"labels,omitempty"`
-	Env        []string          `json:"env,omitempty"`
-	Entrypoint []string          `json:"entrypoint,omitempty"`
-	Cmd        []string          `json:"cmd,omitempty"`
-	Layers     []layerJSON       `json:"layers"`
+	Platform     string            `json:"platform"`
+	Digest       string            `json:"digest"`
+	Type         string            `json:"type"`
+	Distro       string            `json:"distro,omitempty"`
+	Version      string            `json:"version,omitempty"`
+	Images       string            `json:"imagesDigest,omitempty"` // of images/index.json
+	Created      time.Time         `json:"created"`
+	Size         int64             `json:"size"` // bytes of config and layers
+	*overlapJSON                   // in the store
+	Labels       map[string]string `json:"labels,omitempty"`
+	User         string            `json:"user,omitempty"`
+	WorkingDir   string            `json:"workingDir,omitempty"`
+	Env          []string          `json:"env,omitempty"`
+	Entrypoint   []string          `json:"entrypoint,omitempty"`
+	Cmd          []string          `json:"cmd,omitempty"`
+	Layers       []layerJSON       `json:"layers"`
+	Inside       []insideJSON      `json:"containerImages,omitempty"` // that are inside
+	Problem      string            `json:"problem,omitempty"`         // why those inside cannot be read
 }
 
-// layerJSON is one layer, or an instruction that made none.
-type layerJSON struct {
-	CreatedBy string `json:"createdBy,omitempty"`
-	MediaType string `json:"mediaType,omitempty"`
-	Digest    string `json:"digest,omitempty"`
-	DiffID    string `json:"diffID,omitempty"`
-	Size      int64  `json:"size"` // bytes in a registry
-	Comment   string `json:"comment,omitempty"`
-}
-
-// inspect describes an image of the store.
-func inspect(ctx context.Context, env *environment, name string) (*reportJSON, error) {
-	n, versions, err := storedImage(ctx, env, name)
-	if err != nil {
-		return nil, err
-	}
+// inspect describes an image.
+func inspect(ctx context.Context, env *environment, src artifact.Source, n artifact.Named, versions []variant) (*reportJSON, error) {
+	blobs := allBlobs(n.Desc, versions)
 	report := &reportJSON{Ref: n.Ref.Familiar(), Digest: n.Desc.Digest.String(), MediaType: string(n.Desc.MediaType)}
-	for _, v := range versions {
-		kind, c := artifact.KindOf(v.config), v.config.Config
-		j := variantJSON{
-			Platform: v.platform(), Digest: v.desc.Digest.String(), Type: kind.Type, Distro: kind.Distro, Version: kind.Version,
-			Images: c.Labels[artifact.LabelImagesDigest], Created: v.config.Created.Time, Size: artifact.Size(v.manifest),
-			Labels: c.Labels, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd,
+	for _, size := range blobs {
+		report.Size += size
+	}
+	overlap := func(map[v1.Hash]int64) *overlapJSON { return nil }
+	if store, ok := src.(*store.Store); ok {
+		u, err := usageOf(ctx, store)
+		if err != nil {
+			return nil, err
 		}
-		for _, l := range layersOf(v) {
-			if l.Digest != "" {
-				j.Layers = append(j.Layers, l)
-			}
+		overlap = func(blobs map[v1.Hash]int64) *overlapJSON {
+			shared, own := u.split(blobs)
+			return &overlapJSON{shared, own}
+		}
+	}
+	report.overlapJSON = overlap(blobs)
+	digests := []v1.Hash{n.Desc.Digest}
+	for _, v := range versions {
+		j := describe(v)
+		j.overlapJSON = overlap(blobsOf(v))
+		if err := j.lookInside(ctx, env, src, n.Ref, v); err != nil {
+			return nil, err
 		}
 		report.Platforms = append(report.Platforms, j)
+		if v.desc.Digest != n.Desc.Digest {
+			digests = append(digests, v.desc.Digest)
+		}
 	}
-	return report, nil
+	var err error
+	report.Attachments, err = attachments(ctx, src, n.Ref, digests)
+	return report, err
 }
 
-// storedImage reads an image of the store for all platforms that are there.
-func storedImage(ctx context.Context, env *environment, name string) (artifact.Named, []variant, error) {
-	store, refs, err := env.stored(ctx, []string{name})
-	if err != nil {
-		return artifact.Named{}, nil, err
+// describe says what manifest and config say.
+func describe(v variant) variantJSON {
+	kind, c := artifact.KindOf(v.config), v.config.Config
+	j := variantJSON{
+		Platform: v.platform(), Digest: v.desc.Digest.String(), Type: kind.Type, Distro: kind.Distro, Version: kind.Version,
+		Images: c.Labels[artifact.LabelImagesDigest], Created: v.config.Created.Time, Size: artifact.Size(v.manifest),
+		Labels: c.Labels, User: c.User, WorkingDir: c.WorkingDir, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd, Layers: []layerJSON{},
 	}
-	n := artifact.Named{Ref: refs[0]}
-	if n.Desc, err = store.Resolve(ctx, n.Ref); err != nil {
-		return n, nil, err
+	for _, l := range layersOf(v) {
+		if l.Digest != "" {
+			j.Layers = append(j.Layers, l)
+		}
 	}
-	versions, err := variants(ctx, store, n)
-	if err == nil && len(versions) == 0 {
-		err = fmt.Errorf("%s: the store has none of its platforms: pull it again", n.Ref.Familiar())
-	}
-	return n, versions, err
+	return j
 }
 
-// layersOf joins the history of an image with its layers.
-func layersOf(v variant) []layerJSON {
-	var list []layerJSON
-	next := 0
-	add := func(h v1.History) {
-		l := layerJSON{CreatedBy: h.CreatedBy, Comment: h.Comment}
-		if !h.EmptyLayer && next < len(v.manifest.Layers) {
-			d := v.manifest.Layers[next]
-			l.MediaType, l.Digest, l.Size = string(d.MediaType), d.Digest.String(), d.Size
-			if next < len(v.config.RootFS.DiffIDs) {
-				l.DiffID = v.config.RootFS.DiffIDs[next].String()
-			}
-			next++
-		}
-		list = append(list, l)
+// lookInside lists the container images of an image whose label says that it has
+// some: others may have to be read from end to end to know.
+func (j *variantJSON) lookInside(ctx context.Context, env *environment, src artifact.Source, ref artifact.Reference, v variant) error {
+	if j.Images == "" {
+		return nil
 	}
-	for _, h := range v.config.History {
-		add(h)
+	var err error
+	in := inside{variant: v, ref: ref}
+	if in.images, err = layout.OpenContents(ctx, src, ref, v.manifest); err == nil {
+		j.Inside, err = in.list(ctx)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %s says that they are inside", err, artifact.LabelImagesDigest)
 	}
-	for next < len(v.manifest.Layers) { // the history says less than there is
-		add(v1.History{})
+	if err != nil && ctx.Err() == nil {
+		j.Problem = err.Error()
+		env.note("%s: %v", j.Platform, err)
+		return nil
 	}
-	return list
-}
-
-// print writes the report for people.
-func (r *reportJSON) print(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	row := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, value)
-		}
-	}
-	row("image", r.Ref)
-	row("digest", r.Digest)
-	for _, p := range r.Platforms {
-		fmt.Fprintln(w)
-		row("platform", p.Platform)
-		row("manifest", p.Digest)
-		row("type", strings.TrimSpace(p.Type+" "+p.Distro+" "+p.Version))
-		row("images", p.Images)
-		if !p.Created.IsZero() {
-			row("created", p.Created.UTC().Format(time.RFC3339))
-		}
-		row("size", sizeText(p.Size))
-		for _, name := range slices.Sorted(maps.Keys(p.Labels)) {
-			row("label", name+"="+p.Labels[name])
-		}
-		for _, e := range p.Env {
-			row("env", e)
-		}
-		row("entrypoint", strings.Join(p.Entrypoint, " "))
-		row("cmd", strings.Join(p.Cmd, " "))
-		for _, l := range p.Layers {
-			row("layer", fmt.Sprintf("%s  %s  %s", l.Digest, sizeText(l.Size), l.what()))
-		}
-	}
-	return w.Flush()
-}
-
-// what says how the layer came to be, with the remark that marks what another
-// machine may make otherwise.
-func (l layerJSON) what() string {
-	if l.Comment == "" {
-		return oneLine(l.CreatedBy)
-	}
-	return oneLine(l.CreatedBy) + "  (" + oneLine(l.Comment) + ")"
-}
-
-// oneLine makes one line of a text, cut to a readable length.
-func oneLine(s string) string {
-	const most = 80
-	s = strings.Join(strings.Fields(s), " ")
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most-1]) + "…"
-	}
-	return s
+	return err
 }

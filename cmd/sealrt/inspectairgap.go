@@ -14,6 +14,7 @@ import (
 	"github.com/sealrt/sealrt/artifact/airgap"
 	"github.com/sealrt/sealrt/artifact/airgap/find"
 	"github.com/sealrt/sealrt/artifact/airgap/proof"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder"
 )
 
@@ -73,7 +74,7 @@ func inspectAirgap(ctx context.Context, env *environment, arg string, asJSON boo
 // proveImage proves an image for every platform that is here, and returns the
 // defects as lines too.
 func proveImage(ctx context.Context, env *environment, arg string) (*proofJSON, []string, error) {
-	ref, src, err := storedOrArchive(ctx, env, arg)
+	ref, src, err := openImage(ctx, env, arg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -89,7 +90,7 @@ func proveImage(ctx context.Context, env *environment, arg string) (*proofJSON, 
 		if err != nil {
 			return nil, nil, err
 		}
-		if store, ok := src.(*artifact.Store); ok {
+		if store, ok := src.(*store.Store); ok {
 			more, err := distroDefects(ctx, env, store, ref.WithDigest(v.desc.Digest), found, search)
 			if err != nil {
 				return nil, nil, err
@@ -104,20 +105,8 @@ func proveImage(ctx context.Context, env *environment, arg string) (*proofJSON, 
 	return report, lines, nil
 }
 
-// storedOrArchive returns where an image lies that must be on this machine.
-func storedOrArchive(ctx context.Context, env *environment, arg string) (artifact.Reference, artifact.Source, error) {
-	if strings.HasPrefix(arg, archivePrefix) {
-		return locate(ctx, env, nil, arg)
-	}
-	store, refs, err := env.stored(ctx, []string{arg})
-	if err != nil {
-		return artifact.Reference{}, nil, err
-	}
-	return refs[0], store, nil
-}
-
 // distroDefects compares what is inside with what the distribution says it needs.
-func distroDefects(ctx context.Context, env *environment, store *artifact.Store, ref artifact.Reference, found *proof.Result, search *treeSearch) ([]proof.Defect, error) {
+func distroDefects(ctx context.Context, env *environment, store *store.Store, ref artifact.Reference, found *proof.Result, search *treeSearch) ([]proof.Defect, error) {
 	needs, notes, err := builder.DistroNeeds(ctx, builder.Options{Store: store}, ref, nil)
 	if err != nil {
 		return nil, err

@@ -58,6 +58,9 @@ func checkContext(dir string) error {
 	case dir == "-":
 		return errors.New("the context cannot come from standard input: name a directory; -f - reads the Kubefile from there")
 	case strings.Contains(dir, "://"):
+		if scheme, rest, ok := strings.Cut(dir, "://"); ok && strings.Contains(rest, "@") { // with a password, perhaps
+			dir = scheme + "://***" + rest[strings.LastIndex(rest, "@"):]
+		}
 		return fmt.Errorf("the context %s is a URL: fetch it first, and name the directory", dir)
 	}
 	return fmt.Errorf("the context: %w", err)

@@ -9,76 +9,98 @@ import (
 	"io/fs"
 	"os"
 	goruntime "runtime"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/runtime"
 )
 
-// archivePrefix marks an image that is read from an OCI archive where it lies.
-const archivePrefix = "oci-archive:"
-
 // openImages finds each image in the store, in its registry, or in an archive,
-// and returns with them the one place that all their blobs are read from.
-func openImages(ctx context.Context, env *environment, args []string, platform v1.Platform) ([]runtime.Image, artifact.Source, error) {
-	store, err := env.openStore()
+// and returns with them the one place that all their blobs are read from. What
+// approved does not allow is not opened.
+func openImages(ctx context.Context, env *environment, args []string, platform v1.Platform, approved judged) ([]runtime.Image, artifact.Source, error) {
+	store, err := env.heldStore(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	var images []runtime.Image
 	sources := byReference{}
-	for _, arg := range args {
+	for i, arg := range args {
 		ref, src, err := locate(ctx, env, store, arg)
 		if err != nil {
 			return nil, nil, err
 		}
-		image, err := runtime.OpenImage(ctx, src, ref, platform)
+		pinned, err := approved.still(ctx, src, i, ref)
 		if err != nil {
 			return nil, nil, err
 		}
+		image, err := runtime.OpenImage(ctx, src, pinned, platform)
+		if err != nil {
+			return nil, nil, err
+		}
+		image.Ref = ref
 		images = append(images, image)
-		sources[ref.Name()] = src
+		sources[ref.Name()] = append(sources[ref.Name()], src)
 	}
 	return images, sources, nil
 }
 
-// locate returns where an image lies. What the store lacks is pulled into it.
-func locate(ctx context.Context, env *environment, store *artifact.Store, arg string) (artifact.Reference, artifact.Source, error) {
-	if file, ok := strings.CutPrefix(arg, archivePrefix); ok {
-		archive, err := artifact.OpenArchive(file)
+// requireImages refuses images that are nowhere before a host is asked for
+// anything. They are fetched when the platform of the hosts is known.
+func requireImages(ctx context.Context, env *environment, args []string) error {
+	for _, arg := range args {
+		ref, src, err := whereIs(ctx, env, arg, false)
+		if err == nil {
+			_, err = src.Resolve(ctx, ref)
+		}
 		if err != nil {
-			return artifact.Reference{}, nil, err
+			return err
 		}
-		refs := archive.Refs()
-		if len(refs) != 1 {
-			return artifact.Reference{}, nil, fmt.Errorf("%s holds %d images: load it and name one of them", file, len(refs))
-		}
-		return refs[0].Ref, archive, nil
 	}
-	ref, err := artifact.ParseReference(arg)
+	return nil
+}
+
+// locate returns where an image lies. What the store lacks is pulled into it.
+func locate(ctx context.Context, env *environment, store *store.Store, arg string) (artifact.Reference, artifact.Source, error) {
+	if isArchive(arg) {
+		return openArchive(ctx, env, arg)
+	}
+	ref, err := parseRef(arg)
 	if err != nil {
-		return artifact.Reference{}, nil, usageError{err}
+		return artifact.Reference{}, nil, err
 	}
 	_, err = store.Resolve(ctx, ref)
 	if errors.Is(err, artifact.ErrNotFound) {
-		_, err = artifact.Copy(ctx, store, ref, env.registry(), ref, artifact.CopyOptions{Jobs: env.jobs, Observe: env.progress()})
+		_, err = artifact.Copy(ctx, store, ref, env.registry(), ref, env.copyOptions())
 	}
 	return ref, store, err
 }
 
-// byReference is a source made of several, by the name of the image.
-type byReference map[string]artifact.Source
+// byReference is a source made of several, by the name of the image. Images of
+// one name may lie in several: a version in the store, another in an archive.
+type byReference map[string][]artifact.Source
 
 // Resolve implements artifact.Source.
 func (b byReference) Resolve(ctx context.Context, ref artifact.Reference) (v1.Descriptor, error) {
-	return b[ref.Name()].Resolve(ctx, ref)
+	return firstFound(b[ref.Name()], ref, func(src artifact.Source) (v1.Descriptor, error) { return src.Resolve(ctx, ref) })
 }
 
 // Open implements artifact.Source.
 func (b byReference) Open(ctx context.Context, ref artifact.Reference, d v1.Descriptor, offset int64) (io.ReadCloser, error) {
-	return b[ref.Name()].Open(ctx, ref, d, offset)
+	return firstFound(b[ref.Name()], ref, func(src artifact.Source) (io.ReadCloser, error) { return src.Open(ctx, ref, d, offset) })
+}
+
+// firstFound asks sources one after the other for what some of them lack.
+func firstFound[T any](list []artifact.Source, ref artifact.Reference, ask func(artifact.Source) (T, error)) (found T, err error) {
+	err = fmt.Errorf("%s: %w", ref.Familiar(), artifact.ErrNotFound)
+	for _, src := range list {
+		if found, err = ask(src); !errors.Is(err, artifact.ErrNotFound) {
+			break
+		}
+	}
+	return found, err
 }
 
 // helper opens the sealrt executable for a platform: this very program where

@@ -33,6 +33,7 @@ func sealrt() int {
 	}
 	limitMemory()
 	silenceLibraries()
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGXFSZ) // a file that may not grow (ulimit -f) is an error of the write
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait

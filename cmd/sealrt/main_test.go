@@ -15,13 +15,13 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
 
@@ -73,7 +73,7 @@ func setup(env *testscript.Env) error {
 
 // hold makes the store busy for the rest of the script.
 func hold(ts *testscript.TestScript, _ bool, _ []string) {
-	store, err := artifact.OpenStore(ts.Getenv("SEALRT_ROOT"))
+	store, err := store.Open(ts.Getenv("SEALRT_ROOT"))
 	ts.Check(err)
 	release, err := store.Hold(context.Background())
 	ts.Check(err)
@@ -91,7 +91,7 @@ type counter struct {
 }
 
 func newCounter(login string) *counter {
-	return &counter{handler: registry.New(registry.Logger(log.New(io.Discard, "", 0))), login: login, count: map[string]int{}}
+	return &counter{handler: ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))), login: login, count: map[string]int{}}
 }
 
 func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -42,9 +42,9 @@ func newRoot(env *environment) *cobra.Command {
 // constructors lists the commands.
 func constructors() []func(*environment) *cobra.Command {
 	return []func(*environment) *cobra.Command{
-		newBuild, newPush, newPull, newSave, newLoad, newInventory,
-		newImages, newInspect, newHistory, newTag, newRmi, newPrune, newUnpack,
-		newImage, newLogin, newLogout, newVersion, newFeed,
+		newBuild, newPush, newPull, newCopy, newSave, newLoad, newInventory,
+		newImages, newInspect, newHistory, newTag, newRmi, newPrune, newVerifyStore, newMount, newUmount, newUnpack,
+		newImage, newSign, newVerify, newAttest, newLogin, newLogout, newVersion, newFeed,
 		newRun, newReset, newStatus, newExec,
 	}
 }

@@ -21,6 +21,7 @@ type runFlags struct {
 	env            []string
 	podCIDR        string
 	serviceCIDR    string
+	policy         string
 	dryRun         bool
 	yes            bool
 }
@@ -51,6 +52,7 @@ The path of the administrator's kubeconfig is printed on stdout.`,
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "setting of the image, `NAME=VALUE`; repeatable")
 	flags.StringVar(&f.podCIDR, "pod-cidr", "", "addresses of pods")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "", "addresses of services")
+	flags.StringVar(&f.policy, "policy", "", "before any host is touched, check the images by the rules in `FILE`")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print the plan and change nothing")
 	flags.BoolVar(&f.yes, "yes", false, "do not ask")
 	env.registryFlags(flags)
@@ -68,6 +70,13 @@ func run(ctx context.Context, env *environment, f runFlags, args []string) error
 	}
 	members, err := runMembers(ctx, env, f)
 	if err != nil {
+		return err
+	}
+	approved, err := judge(ctx, env, f.policy, args)
+	if err != nil {
+		return err
+	}
+	if err := requireImages(ctx, env, args); err != nil {
 		return err
 	}
 	state, err := runtime.OpenState(env.clusters(), f.cluster)
@@ -93,8 +102,12 @@ func run(ctx context.Context, env *environment, f runFlags, args []string) error
 	if err != nil {
 		return fmt.Errorf("host %s: %w", members[0].Name(), err)
 	}
-	images, source, err := openImages(ctx, env, args, platform)
+	images, source, err := openImages(ctx, env, args, platform, approved)
 	if err != nil {
+		return err
+	}
+	// What a registry hid while it was asked is here now.
+	if _, err := judge(ctx, env, f.policy, args); err != nil {
 		return err
 	}
 	c := &runtime.Cluster{

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // shelf is a registry that keeps what it gets, and does what before says first.
@@ -49,9 +50,9 @@ func (s *shelf) Put(ctx context.Context, ref artifact.Reference, d v1.Descriptor
 func (s *shelf) Tag(context.Context, artifact.Reference, v1.Descriptor) error { return nil }
 
 // stored returns a store with some layers.
-func stored(t *testing.T, contents ...string) (*artifact.Store, []v1.Descriptor) {
+func stored(t *testing.T, contents ...string) (*store.Store, []v1.Descriptor) {
 	t.Helper()
-	store, err := artifact.OpenStore(t.TempDir())
+	store, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,18 +20,20 @@ import (
 	"github.com/sealrt/sealrt/artifact/airgap"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
 	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/registry"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // Cluster is a cluster image in a store that tests put together layer by layer.
 type Cluster struct {
-	Store    *artifact.Store
+	Store    *store.Store
 	Ref      artifact.Reference
 	Manifest *v1.Manifest
 	Config   *v1.ConfigFile
 }
 
 // NewCluster makes a cluster image of layers.
-func NewCluster(t testing.TB, store *artifact.Store, layers ...v1.Descriptor) Cluster {
+func NewCluster(t testing.TB, store *store.Store, layers ...v1.Descriptor) Cluster {
 	t.Helper()
 	return Cluster{Store: store, Ref: Reference(t, "cluster:1"), Config: &v1.ConfigFile{},
 		Manifest: &v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: layers}}
@@ -102,7 +104,7 @@ func Gzipped(b []byte) []byte {
 }
 
 // PutLayer puts a layer into the store, compressed or not.
-func PutLayer(t testing.TB, store *artifact.Store, compress bool, files ...File) v1.Descriptor {
+func PutLayer(t testing.TB, store *store.Store, compress bool, files ...File) v1.Descriptor {
 	t.Helper()
 	b, mt := Tar(t, files...), types.OCIUncompressedLayer
 	if compress {
@@ -158,7 +160,7 @@ func List(t testing.TB, r *registrytest.Registry, lines ...string) []airgap.Imag
 }
 
 // Collect collects images from registries on loopback into a store.
-func Collect(t testing.TB, store *artifact.Store, platform v1.Platform, images []airgap.Image) *airgap.Set {
+func Collect(t testing.TB, store *store.Store, platform v1.Platform, images []airgap.Image) *airgap.Set {
 	t.Helper()
 	set, err := airgap.Collect(t.Context(), images, airgap.Options{Source: Registry(), Store: store, Platform: platform})
 	if err != nil {
@@ -168,12 +170,12 @@ func Collect(t testing.TB, store *artifact.Store, platform v1.Platform, images [
 }
 
 // Registry asks registries on loopback, once.
-func Registry() *artifact.Registry {
-	return artifact.NewRegistry(artifact.RegistryOptions{PlainHTTP: true, Retries: -1})
+func Registry() *registry.Client {
+	return registry.New(registry.Options{PlainHTTP: true, Retries: -1})
 }
 
 // Unpack extracts the layers of a set and returns the images/ directory.
-func Unpack(t testing.TB, store *artifact.Store, set *airgap.Set) string {
+func Unpack(t testing.TB, store *store.Store, set *airgap.Set) string {
 	t.Helper()
 	var layers []v1.Hash
 	for _, l := range set.Layers {

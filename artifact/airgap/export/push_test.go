@@ -12,19 +12,19 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/sealrt/sealrt/artifact/airgap/airgaptest"
-	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap/airgaptest"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/registry"
 )
 
 var (
@@ -43,7 +43,7 @@ type target struct {
 func newTarget(t *testing.T) *target {
 	t.Helper()
 	r := &target{}
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	inner := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.mu.Lock()
 		if req.Method == http.MethodPatch {
@@ -79,7 +79,7 @@ func (r *target) push(t *testing.T, variants []Variant, o PushOptions) (pushed, 
 		pushed = append(pushed, strings.TrimPrefix(to.String(), r.host+"/"))
 		return nil
 	}
-	dst := artifact.NewRegistry(artifact.RegistryOptions{PlainHTTP: true, Retries: -1})
+	dst := registry.New(registry.Options{PlainHTTP: true, Retries: -1})
 	err = Push(t.Context(), dst, variants, o)
 	return pushed, notes, err
 }

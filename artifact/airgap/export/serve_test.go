@@ -8,9 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealrt/sealrt/artifact/airgap/airgaptest"
-	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -19,7 +16,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap/airgaptest"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/registry"
 )
 
 // served is a layout with images that tests ask for over HTTP.
@@ -177,7 +177,7 @@ func TestHandlerOfContents(t *testing.T) {
 	c, dir, a, _ := airgaptest.TwoImages(t)
 	server := httptest.NewServer(Handler(c.Contents(t)))
 	defer server.Close()
-	registry := artifact.NewRegistry(artifact.RegistryOptions{PlainHTTP: true, Retries: -1})
+	registry := registry.New(registry.Options{PlainHTTP: true, Retries: -1})
 	store := registrytest.Store(t)
 	ref := airgaptest.Reference(t, strings.TrimPrefix(server.URL, "http://")+"/a:1")
 	d, err := artifact.Copy(t.Context(), store, ref, registry, ref, artifact.CopyOptions{})

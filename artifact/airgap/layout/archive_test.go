@@ -13,6 +13,7 @@ import (
 	"github.com/sealrt/sealrt/artifact/airgap/airgaptest"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
 	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	ociarchive "github.com/sealrt/sealrt/artifact/archive"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -51,7 +52,7 @@ func TestWriteArchiveOfAll(t *testing.T) {
 		t.Errorf("%d members, %d wanted: %v", len(names), want, names)
 	}
 	store := registrytest.Store(t)
-	refs, err := artifact.Receive(t.Context(), store, bytes.NewReader(archive), nil)
+	refs, err := ociarchive.Load(t.Context(), store, bytes.NewReader(archive), nil)
 	if err != nil {
 		t.Fatalf("load the archive: %v", err)
 	}

@@ -15,17 +15,17 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/sealrt/sealrt/artifact/airgap"
-
-	"github.com/sealrt/sealrt/artifact/airgap/airgaptest"
-	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
-
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/airgap"
+	"github.com/sealrt/sealrt/artifact/airgap/airgaptest"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
+	"github.com/sealrt/sealrt/artifact/airgap/registrytest"
+	"github.com/sealrt/sealrt/artifact/archive"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 var amd64 = v1.Platform{OS: "linux", Architecture: "amd64"}
@@ -96,15 +96,15 @@ func TestContentsOfArchive(t *testing.T) {
 	c.Manifest.Config = raw
 	file := filepath.Join(t.TempDir(), "cluster.tar")
 	manifest := putJSON(t, c.Store, types.OCIManifestSchema1, c.Manifest)
-	if err := artifact.SaveArchive(t.Context(), file, c.Store, []artifact.Reference{c.Ref.WithDigest(manifest.Digest)}, artifact.CopyOptions{}); err != nil {
+	if err := archive.Save(t.Context(), file, c.Store, []artifact.Reference{c.Ref.WithDigest(manifest.Digest)}, archive.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	archive, err := artifact.OpenArchive(file)
+	opened, err := archive.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer archive.Close()
-	contents, err := layout.OpenContents(t.Context(), archive, c.Ref, c.Manifest)
+	defer opened.Close()
+	contents, err := layout.OpenContents(t.Context(), opened, c.Ref, c.Manifest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,7 +412,7 @@ func TestContentsWriteArchiveVerifies(t *testing.T) {
 }
 
 // putJSON puts a document into the store.
-func putJSON(t *testing.T, store *artifact.Store, mt types.MediaType, v any) v1.Descriptor {
+func putJSON(t *testing.T, store *store.Store, mt types.MediaType, v any) v1.Descriptor {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {

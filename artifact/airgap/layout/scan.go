@@ -109,7 +109,7 @@ func (s *scanner) read(ctx context.Context, out *scanned, see visitor) error {
 	if err != nil {
 		return err
 	}
-	if plainTar(head) {
+	if IsTar(head) {
 		return readPlain(ctx, r, out, see)
 	}
 	entries := 0
@@ -125,9 +125,9 @@ func (s *scanner) read(ctx context.Context, out *scanned, see visitor) error {
 	})
 }
 
-// plainTar reports whether these bytes surely begin a plain archive: one whose
-// first name could be taken for the magic number of a compression is not.
-func plainTar(head []byte) bool {
+// IsTar reports whether these bytes, 512 at least, surely begin a plain archive: one
+// whose first name could be taken for the magic number of a compression is not.
+func IsTar(head []byte) bool {
 	const magic = 257 // POSIX.1-2017, pax, "ustar Interchange Format"
 	if len(head) < 512 {
 		return false

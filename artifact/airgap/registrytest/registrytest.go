@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -23,8 +23,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // Registry is a registry in this process that counts what is fetched.
@@ -77,7 +77,7 @@ func (c counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 func New(t testing.TB) *Registry {
 	t.Helper()
 	r := &Registry{gets: map[string]int{}}
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	inner := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.count(req)
 		r.mu.Lock()
@@ -172,9 +172,9 @@ func (r *Registry) Push(t testing.TB, ref string, what remote.Taggable) v1.Hash 
 }
 
 // Store opens a new store, which ends with the test.
-func Store(t testing.TB) *artifact.Store {
+func Store(t testing.TB) *store.Store {
 	t.Helper()
-	s, err := artifact.OpenStore(t.TempDir())
+	s, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func Index(t testing.TB, images ...v1.Image) v1.ImageIndex {
 
 // Unpack extracts layers of a store, one over the other, and returns the images/
 // directory.
-func Unpack(t testing.TB, store *artifact.Store, layers []v1.Hash) string {
+func Unpack(t testing.TB, store *store.Store, layers []v1.Hash) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, h := range layers {

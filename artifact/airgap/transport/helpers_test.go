@@ -24,6 +24,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 var (
@@ -298,7 +299,7 @@ func names(t *testing.T, p Place) []string {
 // digest of its manifest.
 func take(t *testing.T, p artifact.Source, name string) v1.Hash {
 	t.Helper()
-	s, err := artifact.OpenStore(t.TempDir())
+	s, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,15 +89,15 @@ func Open(ctx context.Context, name string, o Options) (Place, error) {
 // Tarball opens an archive of container images, of docker or OCI, compressed or
 // not, that open gives the bytes of. What it is its content tells; one that is an
 // [*os.File] or an [io.ReaderAt] with a Size and not compressed is read in place.
-// An image without any name in it is an error: such an image cannot be asked for
-// by a node, and a tree that seems to have it is not complete. name stands in
-// errors. The caller closes the place.
+// An image without any name in it is an error, unless it is adopted: such an image
+// cannot be asked for by a node, and a tree that seems to have it is not complete.
+// name stands in errors. The caller closes the place.
 func Tarball(ctx context.Context, name string, open func() (io.ReadCloser, error), o Options) (Place, error) {
 	p, err := openArchive(ctx, name, open, o)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.allNamed(); err != nil {
+	if err := p.allNamed(); err != nil && !o.Adopt {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil

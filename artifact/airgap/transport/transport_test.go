@@ -15,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // The digests of the images of this test when they come out of an archive of
@@ -345,7 +346,7 @@ func TestDamagedBlobsAreFound(t *testing.T) {
 		"a missing blob":    append(blobs[2:], layoutFiles(t, called(d, refName, "x:1"))...),
 	} {
 		p := tarballOf(t, pack(t, files...), Options{})
-		s, err := artifact.OpenStore(t.TempDir())
+		s, err := store.Open(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
