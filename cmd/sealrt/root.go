@@ -43,8 +43,8 @@ func newRoot(env *environment) *cobra.Command {
 func constructors() []func(*environment) *cobra.Command {
 	return []func(*environment) *cobra.Command{
 		newBuild, newPush, newPull, newCopy, newSave, newLoad, newInventory, newManifest,
-		newImages, newInspect, newHistory, newTag, newRmi, newPrune, newVerifyStore, newMount, newUmount, newUnpack,
-		newImage, newSign, newVerify, newAttest, newLogin, newLogout, newVersion, newFeed,
+		newImages, newInspect, newHistory, newDiff, newTag, newRmi, newPrune, newVerifyStore, newMount, newUmount, newUnpack,
+		newImage, newSBOM, newSign, newVerify, newAttest, newLogin, newLogout, newVersion, newFeed,
 		newRun, newReset, newStatus, newExec,
 	}
 }
