@@ -42,7 +42,7 @@ func newRoot(env *environment) *cobra.Command {
 // constructors lists the commands.
 func constructors() []func(*environment) *cobra.Command {
 	return []func(*environment) *cobra.Command{
-		newBuild, newPush, newPull, newCopy, newSave, newLoad, newInventory, newManifest,
+		newBuild, newPush, newPull, newCopy, newSave, newLoad, newInventory, newImport, newMerge, newManifest,
 		newImages, newInspect, newHistory, newDiff, newTag, newRmi, newPrune, newVerifyStore, newMount, newUmount, newUnpack,
 		newImage, newSBOM, newSign, newVerify, newAttest, newLogin, newLogout, newVersion, newFeed,
 		newRun, newReset, newStatus, newExec,
