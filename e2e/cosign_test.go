@@ -16,7 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -25,14 +25,20 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/artifact/registry"
 )
 
 // signing is a bench with cosign and its keys.
 type signing struct {
 	*bench
-	cosign string
-	keys   string // a folder
+	cosign    string
+	cosign2   string // of version 2, for those who set it
+	keys      string // a folder
+	predicate string // a file, for those who set it
 }
+
+// passphrase opens all keys.
+const passphrase = "an e2e passphrase"
 
 // TestSignaturesOfCosign has cosign sign images, and wants sealrt to accept them, and cosign to accept what sealrt
 // carried to another registry.
@@ -68,23 +74,30 @@ func TestSignaturesOfCosign(t *testing.T) {
 
 func newSigning(t *testing.T) *signing {
 	t.Helper()
-	cmd := exec.Command("./program.sh", "cosign")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("program.sh: %v", err)
-	}
-	s := &signing{bench: newBench(t), cosign: filepath.Join(strings.TrimSpace(string(out)), "cosign"), keys: t.TempDir()}
+	t.Setenv("COSIGN_PASSWORD", passphrase)
+	s := &signing{bench: newBench(t), cosign: builtProgram(t, "cosign"), keys: t.TempDir()}
 	for _, key := range []string{"mine", "theirs"} {
 		s.must(t, "generate-key-pair", "--output-key-prefix", filepath.Join(s.keys, key))
 	}
 	return s
 }
 
+// builtProgram returns the path of a program that program.sh builds.
+func builtProgram(t *testing.T, name string) string {
+	t.Helper()
+	cmd := exec.Command("./program.sh", name)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("program.sh: %v", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), name)
+}
+
 // serveReferrers starts a registry that has the referrers API.
 func serveReferrers(t *testing.T) string {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+	server := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true)))
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
 }
@@ -100,8 +113,12 @@ func (s *signing) must(t *testing.T, args ...string) {
 // try runs cosign with nothing of the user's.
 func (s *signing) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.Command(s.cosign, args...)
-	cmd.Env = append(os.Environ(), "HOME="+s.keys, "COSIGN_PASSWORD=", "DOCKER_CONFIG="+s.keys)
+	return s.run(s.cosign, args...)
+}
+
+func (s *signing) run(program string, args ...string) (string, error) {
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "HOME="+s.keys, "DOCKER_CONFIG="+s.keys)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -150,7 +167,7 @@ func (s *signing) carry(t *testing.T, images, repo, to string) {
 	if err := json.Unmarshal(text, &index); err != nil {
 		t.Fatal(err)
 	}
-	client := artifact.NewRegistry(artifact.RegistryOptions{})
+	client := registry.New(registry.Options{})
 	signatures := 0
 	for _, d := range index.Manifests {
 		entry := d.Annotations[artifact.AnnotationContainerdName]

@@ -68,6 +68,8 @@ func TestDistribution(t *testing.T) {
 		{"OtherTools", otherTools},
 		{"RegistryDiesInAPush", registryDiesInAPush},
 		{"RegistryDiesInAPull", registryDiesInAPull},
+		{"BreaksGoOn", breaksGoOn},
+		{"OneImageInside", oneImageInside},
 		{"PlainHTTP", plainHTTP},
 		{"KilledAtAnyMoment", killedAtAnyMoment},
 		{"ManyAtOnce", manyAtOnce},
@@ -167,6 +169,9 @@ func (d *depot) path(name string) string { return filepath.Join(d.dir, name) }
 
 func (d *depot) write(t *testing.T, name string, b []byte) {
 	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(d.path(name)), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(d.path(name), b, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -377,19 +382,32 @@ func otherTools(t *testing.T, d *depot) {
 }
 
 // gate is a proxy before the registry that lets some bytes of blobs through and
-// then kills the registry. Docker's own way to say where to go on is kept.
+// then kills the registry, or breaks a connection. Docker's own way to say where
+// to go on is kept.
 type gate struct {
 	*http.Server
 	address string
 	left    atomic.Int64 // bytes until the end; it never comes below a first negative value
 	end     func()
 	ended   sync.Once
+
+	passed atomic.Int64 // bytes
+	cut    atomic.Int64 // when so many have passed the connection breaks, once; 0: it does not
+	onCut  func()
 }
 
-func (g *gate) count(n int) {
+var errCut = errors.New("cut by the test")
+
+func (g *gate) count(n int) error {
 	if g.left.Add(-int64(n)) < 0 {
 		g.ended.Do(g.end)
 	}
+	passed, cut := g.passed.Add(int64(n)), g.cut.Load()
+	if cut == 0 || passed < cut || !g.cut.CompareAndSwap(cut, 0) {
+		return nil
+	}
+	g.onCut()
+	return errCut
 }
 
 type counted struct {
@@ -399,7 +417,9 @@ type counted struct {
 
 func (c counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
-	c.g.count(n)
+	if cut := c.g.count(n); cut != nil {
+		return n, cut
+	}
 	return n, err
 }
 
@@ -417,7 +437,7 @@ func (d *depot) newGate(t *testing.T, name string, after int64) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{}
+	g := &gate{onCut: func() {}}
 	g.left.Store(after)
 	g.end = func() { syscall.Kill(n, syscall.SIGKILL) }
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: inner})
@@ -475,6 +495,86 @@ func registryDiesInAPull(t *testing.T, d *depot) {
 		t.Errorf("the store had %d blobs, the second pull found %d:\n%s", had, there, story)
 	}
 	d.sound(t, store)
+}
+
+// breaksGoOn breaks connections in the middle of a layer, and at last the
+// program that reads it, and counts how much is sent again. This registry,
+// version 2.8, forgets an upload that breaks off ("upload resumed at wrong
+// offest" in its log), so that its layer is sent from the start; version 3 does
+// not, see TestBrokenTransfersGoOnAtTheByte.
+func breaksGoOn(t *testing.T, d *depot) {
+	const image, before, flying = 48 << 20, 10 << 20, 6 << 20 // what of the layer had passed, what may have been on its way
+	g := d.newGate(t, "breaking", 1<<50)
+	to, store := g.address+"/team/app:v1", d.path("seventh")
+	step := func(name string, again int64, do func()) {
+		g.passed.Store(0)
+		g.cut.Store(12<<20 + before)
+		do()
+		if n := g.passed.Load(); n < image || n > image+again || g.cut.Load() != 0 {
+			t.Errorf("%s: %d bytes passed for an image of %d, broken: %v", name, n, image, g.cut.Load() == 0)
+		}
+	}
+	step("push", before+flying, func() { d.must(t, d.sealrt, "push", "--jobs", "1", "app:v1", to) })
+	step("pull", flying, func() { d.must(t, d.sealrt, "pull", "--jobs", "1", "--root", store, to) })
+	d.sound(t, store)
+	step("pull that is killed and done again", flying, func() {
+		killed := exec.Command(d.sealrt, "pull", "--jobs", "1", "--root", d.path("eighth"), to)
+		killed.Env = d.env
+		g.onCut = func() { killed.Process.Kill() }
+		if err := killed.Run(); err == nil {
+			t.Error("it was not killed")
+		}
+		d.must(t, d.sealrt, "pull", "--root", d.path("eighth"), to)
+	})
+	d.sound(t, d.path("eighth"))
+}
+
+// oneImageInside pushes and pulls a cluster image, then one in which one
+// container image is another.
+func oneImageInside(t *testing.T, d *depot) {
+	g := d.newGate(t, "inside", 1<<50)
+	put := func(name string, size int) { // a container image, in a layout as skopeo makes it
+		dir := d.path("inside-" + name)
+		noise := make([]byte, size)
+		rand.Read(noise)
+		d.write(t, "inside-"+name+"/content", noise)
+		d.write(t, "inside-"+name+"/Kubefile", []byte("FROM scratch\nCOPY content .\n"))
+		d.must(t, d.sealrt, "build", "-q", "-t", g.address+"/inside/"+name, dir)
+		d.must(t, d.sealrt, "push", g.address+"/inside/"+name)
+	}
+	put("kept:v1", 8<<20)
+	put("old:v1", 6<<20)
+	put("new:v1", 5<<20)
+	cluster := func(tag string, images ...string) string {
+		list := ""
+		for _, name := range images {
+			list += g.address + "/inside/" + name + "\n"
+		}
+		d.write(t, tag+"/manifests/imageList", []byte(list))
+		d.write(t, tag+"/Kubefile", []byte("FROM scratch\nCOPY . .\n"))
+		ref := g.address + "/team/cluster:" + tag
+		d.must(t, d.sealrt, "build", "-q", "-t", ref, d.path(tag))
+		return ref
+	}
+	first, second, store := cluster("v1", "kept:v1", "old:v1"), cluster("v2", "kept:v1", "new:v1"), d.path("ninth")
+	const rest = 128 << 10
+	for _, step := range []struct {
+		argv []string
+		want int64
+	}{
+		{[]string{"push", first}, 14 << 20},
+		{[]string{"push", first}, 0},
+		{[]string{"push", second}, 5 << 20},
+		{[]string{"pull", "--root", store, first}, 14 << 20},
+		{[]string{"pull", "--root", store, second}, 5 << 20},
+		{[]string{"pull", "--root", store, second}, 0},
+	} {
+		g.passed.Store(0)
+		d.must(t, append([]string{d.sealrt}, step.argv...)...)
+		if n := g.passed.Load(); n < step.want || n > step.want+rest {
+			t.Errorf("%v: %d bytes passed, want %d", step.argv, n, step.want)
+		}
+	}
 }
 
 // restart starts the registry behind a gate again where it was; this one stays.

@@ -27,6 +27,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/transport"
+	"github.com/sealrt/sealrt/artifact/store"
 )
 
 // dockerd is Debian's docker daemon on a socket of its own, which leaves the
@@ -230,7 +231,7 @@ func take(t *testing.T, o transport.Options, place, image string) string {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	s, err := artifact.OpenStore(t.TempDir())
+	s, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/artifact/store"
 	"github.com/sealrt/sealrt/builder"
 	"github.com/sealrt/sealrt/builder/sandbox"
 )
@@ -35,9 +36,9 @@ var machine = v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 var applets = []string{"sh", "cat", "chmod", "chown", "cp", "echo", "env", "false", "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mount",
 	"mv", "pwd", "rm", "rmdir", "sleep", "stat", "test", "touch", "true", "grep", "wc", "df"}
 
-func newStore(t *testing.T) *artifact.Store {
+func newStore(t *testing.T) *store.Store {
 	t.Helper()
-	s, err := artifact.OpenStore(t.TempDir())
+	s, err := store.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,12 +99,12 @@ func noise(n int) string {
 
 // tree is the layers of a tree in a store.
 type tree struct {
-	store   *artifact.Store
+	store   *store.Store
 	layers  []v1.Descriptor
 	diffIDs []v1.Hash
 }
 
-func newTree(t *testing.T, s *artifact.Store, layers ...[]layer.Entry) tree {
+func newTree(t *testing.T, s *store.Store, layers ...[]layer.Entry) tree {
 	t.Helper()
 	tr := tree{store: s}
 	for i, entries := range layers { // each compressed in another way
