@@ -19,7 +19,7 @@ test: ## all tests that need neither root nor a network beyond the module proxy
 
 .PHONY: race
 race: ## the same tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race ./...
+	CGO_ENABLED=1 GORACE=atexit_sleep_ms=10 go test -race ./... # commands that tests start need not wait a second at their end
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint-v2.12.2 ## golangci-lint, gofmt, shell scripts, the darwin build
