@@ -9,31 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
-
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/artifacttest"
 	"github.com/sealrt/sealrt/artifact/disk"
-	"github.com/sealrt/sealrt/artifact/store"
 )
-
-// vast makes an image that claims a layer of 1 EiB, which is not there.
-func vast(t *testing.T, s *store.Store) artifact.Reference {
-	t.Helper()
-	ref := artifacttest.MustRef(t, "vast:v1")
-	small, _ := artifacttest.AddLayer(t, s, "etc/a", "one")
-	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: []v1.Descriptor{
-		small, {MediaType: types.OCILayerZStd, Size: 1 << 60, Digest: artifacttest.DigestOf([]byte("nowhere"))},
-	}}
-	m.Config = artifacttest.AddJSON(t, s, types.OCIConfigJSON, v1.ConfigFile{Architecture: "amd64", OS: "linux"})
-	artifacttest.Check(t, s.Tag(t.Context(), ref, artifacttest.AddJSON(t, s, types.OCIManifestSchema1, m)))
-	return ref
-}
 
 func TestRoomIsAskedForBeforeTheFirstByte(t *testing.T) {
 	src := newStore(t)
-	ref := vast(t, src)
+	ref := artifacttest.Vast(t, src)
 
 	dir := t.TempDir()
 	artifacttest.WantError(t, Save(t.Context(), filepath.Join(dir, "x.tar"), src, []artifact.Reference{ref}, Options{}), "x.tar", "1.0 EiB needed", "free on "+dir)

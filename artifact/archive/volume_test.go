@@ -297,7 +297,7 @@ func TestVolumesOfADelta(t *testing.T) {
 
 func TestRoomForAllVolumesIsAskedForBeforeTheFirstByte(t *testing.T) {
 	s := newStore(t)
-	ref := vast(t, s)
+	ref := artifacttest.Vast(t, s)
 	dir := t.TempDir()
 	_, err := SaveVolumes(t.Context(), filepath.Join(dir, "x"), 1<<58, s, []artifact.Reference{ref}, Options{})
 	artifacttest.WantError(t, err, "save to "+filepath.Join(dir, "x"), "1.0 EiB needed", "free on "+dir)

@@ -140,6 +140,19 @@ func AddJSON(t testing.TB, s Store, mt types.MediaType, v any) v1.Descriptor {
 	return d
 }
 
+// Vast makes an image that claims a layer of 1 EiB, which is not there.
+func Vast(t testing.TB, s Store) artifact.Reference {
+	t.Helper()
+	ref := MustRef(t, "vast:v1")
+	small, _ := AddLayer(t, s, "etc/a", "one")
+	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: []v1.Descriptor{
+		small, {MediaType: types.OCILayerZStd, Size: 1 << 60, Digest: DigestOf([]byte("nowhere"))},
+	}}
+	m.Config = AddJSON(t, s, types.OCIConfigJSON, v1.ConfigFile{Architecture: "amd64", OS: "linux"})
+	Check(t, s.Tag(t.Context(), ref, AddJSON(t, s, types.OCIManifestSchema1, m)))
+	return ref
+}
+
 // Tagged makes an image of two layers, one of them big, under the name k3s:v1.
 func Tagged(t testing.TB, s Store) (artifact.Reference, v1.Descriptor) {
 	t.Helper()
