@@ -29,6 +29,12 @@ const Format = "1"
 // HistoryBase is the created_by of the layers that hold container images, "rootfs cache" as users know it.
 const HistoryBase = "BASE rootfs cache"
 
+// HistoryHelper is the created_by of the layer that holds sealrt itself, for hosts of the image's platform.
+const HistoryHelper = "build --with-helper"
+
+// HelperFile is where an image has sealrt itself, for a platform, in its tree.
+func HelperFile(system, arch string) string { return "sealrt/" + system + "-" + arch }
+
 // Annotations of entries in an OCI index.json.
 const (
 	AnnotationRefName        = "org.opencontainers.image.ref.name" // OCI image-spec annotations.md

@@ -20,7 +20,12 @@ import (
 // tarball returns the bytes of an OCI archive of a container image of one file.
 func tarball(t *testing.T, name, content string) string {
 	t.Helper()
-	o := options(t, "FROM scratch\nCOPY app /\nBASE none\n", map[string]string{"app": content})
+	return saved(t, options(t, "FROM scratch\nCOPY app /\nBASE none\n", map[string]string{"app": content}), name)
+}
+
+// saved returns the bytes of an OCI archive of what is built.
+func saved(t *testing.T, o Options, name string) string {
+	t.Helper()
 	o.Tags = []artifact.Reference{ref(t, name)}
 	mustBuild(t, o)
 	file := filepath.Join(t.TempDir(), "image.tar")

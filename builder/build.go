@@ -51,6 +51,9 @@ type Options struct {
 	Secrets  map[string][]byte // what RUN --mount=type=secret finds, by id
 	Timeout  time.Duration     // for each RUN command; 0: no limit
 
+	// Helper returns the file of the sealrt program for a platform, which the image is to hold; nil: it holds none.
+	Helper func(p v1.Platform) (file string, err error)
+
 	Lock   *remote.Lock // answers what names mean, and records it; may be nil
 	Frozen bool         // what Lock does not say is an error
 

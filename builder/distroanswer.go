@@ -54,7 +54,7 @@ func (w *work) versionKey(p program) string {
 // key is the key of what a program says, given what its files are.
 func (p program) key(sort string, files any) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "sealrt distro images 1\n%s %q\n%q %v\n", sort, p.names, files, distroQueries(p.kind))
+	fmt.Fprintf(h, "sealrt distro images 2\n%s %q %q\n%q %v\n", sort, p.names, p.config, files, distroQueries(p.kind))
 	return "build/distro/" + hex.EncodeToString(h.Sum(nil))
 }
 

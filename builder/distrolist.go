@@ -25,7 +25,11 @@ func (w *work) distroNeeds(ctx context.Context, kind artifact.Kind) (needs []lin
 		if known.Distro != kind.Distro || len(distroQueries(kind)) == 0 || !w.hasFile(known.Path) {
 			continue
 		}
-		a, err := w.askProgram(ctx, known.Path, kind)
+		config, note := w.distroConfig(kind.Distro)
+		if note != "" {
+			notes = append(notes, note)
+		}
+		a, err := w.askProgram(ctx, known.Path, config, kind)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -24,6 +24,18 @@ import (
 var standIns = map[string]func(args []string) int{
 	"k0s": func(args []string) int {
 		fmt.Fprintln(os.Stderr, `time="2024-01-01 00:00:00" level=info msg="using default config"`)
+		var config string
+		args, config = told(args)
+		if text, err := os.ReadFile(config); err == nil { // which says what its images are, here
+			if string(text) == "nonsense\n" {
+				fmt.Fprintln(os.Stderr, "Error: failed to get config: unknown field nonsense")
+				return 1
+			}
+			fmt.Print("registry.example.com/" + string(text))
+			return 0
+		} else if config != "" {
+			return 4
+		}
 		switch strings.Join(args, " ") {
 		case "airgap list-images":
 			fmt.Println("quay.io/k0sproject/coredns:1.11.3\nquay.io/k0sproject/pause:3.9")
@@ -52,6 +64,14 @@ var standIns = map[string]func(args []string) int{
 		}
 		return 0
 	},
+}
+
+// told returns arguments without --config, and its value.
+func told(args []string) (rest []string, config string) {
+	if i := slices.Index(args, "--config"); i >= 0 {
+		return slices.Delete(slices.Clone(args), i, i+2), args[i+1]
+	}
+	return args, ""
 }
 
 // asked returns what the distribution in a tree says, and how often a program was run for it.
@@ -112,6 +132,34 @@ func TestTheDistributionSaysWhichImagesItNeeds(t *testing.T) {
 				"bin/k0s airgap list-images --all: quay.io/k0sproject/calico-node:v3.27.3-0 true",
 			},
 		},
+		"k0s, about the image's configuration": {
+			"FROM scratch\nCOPY program bin/k0s\nCOPY imageList etc/k0s.yaml\nCOPY other etc/k0s/k0s.yaml\n",
+			[]string{
+				"bin/k0s airgap list-images --config /rootfs/etc/k0s.yaml: registry.example.com/rancher/pause:3.6 false",
+				"bin/k0s airgap list-images --all --config /rootfs/etc/k0s.yaml: registry.example.com/rancher/pause:3.6 true",
+			},
+		},
+		"k0s, about a configuration behind a link": {
+			"FROM scratch\nCOPY program bin/k0s\nCOPY imageList real.yaml\nCOPY links etc/k0s\n",
+			[]string{
+				"bin/k0s airgap list-images --config /rootfs/real.yaml: registry.example.com/rancher/pause:3.6 false",
+				"bin/k0s airgap list-images --all --config /rootfs/real.yaml: registry.example.com/rancher/pause:3.6 true",
+			},
+		},
+		"k0s, about a configuration that it refuses": {
+			"FROM scratch\nCOPY program bin/k0s\nCOPY other etc/k0s/k0s.yaml\n",
+			[]string{"bin/k0s was not asked which images it needs: `k0s airgap list-images --config /rootfs/etc/k0s/k0s.yaml`: exit code 1: Error: failed to get config: unknown field nonsense"},
+		},
+		"k0s, whose configuration is a template": {
+			"FROM scratch\nCOPY program bin/k0s\nCOPY imageList etc/k0s.yaml.tmpl\n",
+			[]string{
+				k0s + "coredns:1.11.3 false", k0s + "pause:3.9 false",
+				"bin/k0s airgap list-images --all: quay.io/k0sproject/coredns:1.11.3 true",
+				"bin/k0s airgap list-images --all: quay.io/k0sproject/pause:3.9 true",
+				"bin/k0s airgap list-images --all: quay.io/k0sproject/calico-node:v3.27.3-0 true",
+				"etc/k0s.yaml.tmpl is a template: what its images are called is not known here, and those of the defaults were asked for",
+			},
+		},
 		"kubeadm, by the version of the image": {
 			"FROM scratch\nCOPY program bin/hyper\nCOPY links bin\nCOPY imageList manifests/\nLABEL io.sealrt.distro.version=v1.2.3\n",
 			[]string{
@@ -141,7 +189,7 @@ func TestTheDistributionSaysWhichImagesItNeeds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := withProgram(t, c.kubefile, map[string]string{
-				"imageList": "rancher/pause:3.6\n", "links/kubeadm": "-> hyper", "foreign": string(foreignProgram(t)),
+				"imageList": "rancher/pause:3.6\n", "links/kubeadm": "-> hyper", "links/k0s.yaml": "-> ../../real.yaml", "other": "nonsense\n", "foreign": string(foreignProgram(t)),
 			})
 			said, runs := asked(t, o)
 			if diff := cmp.Diff(c.want, said); diff != "" {

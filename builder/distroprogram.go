@@ -41,17 +41,44 @@ func distroQueries(kind artifact.Kind) []distroQuery {
 	return nil
 }
 
+// distroConfigs are where an image may have what its distribution is told: k0s says other images for another configuration
+// (spec.images, spec.network.nodeLocalLoadBalancing). The first that is there counts, as it does on hosts.
+func distroConfigs(distro string) []string {
+	if distro == "k0s" {
+		return []string{"etc/k0s.yaml", "etc/k0s/k0s.yaml"}
+	}
+	return nil
+}
+
+// distroConfig returns the one that the tree has, "" if none; a template is none, and is told of in note.
+func (w *work) distroConfig(distro string) (name, note string) {
+	for _, name := range distroConfigs(distro) {
+		switch {
+		case w.hasFile(name + ".tmpl"):
+			return "", name + ".tmpl is a template: what its images are called is not known here, and those of the defaults were asked for"
+		case w.hasFile(name):
+			return name, ""
+		}
+	}
+	return "", ""
+}
+
 // program is a distribution's program in a tree.
 type program struct {
-	name  string   // where it is run
-	names []string // of the file, and of the links that lead to it
-	kind  artifact.Kind
+	name   string   // where it is run
+	names  []string // of the file, and of the links that lead to it
+	kind   artifact.Kind
+	config string // that it is asked about, in the tree; may be empty
 }
 
 // askProgram returns what a program of the tree says. The same program is asked once.
-func (w *work) askProgram(ctx context.Context, name string, kind artifact.Kind) (answer, error) {
+func (w *work) askProgram(ctx context.Context, name, config string, kind artifact.Kind) (answer, error) {
 	names := w.image.tree.chain(name)
 	p := program{name: names[0], names: names, kind: kind}
+	if config != "" {
+		more := w.image.tree.chain(config)
+		p.names, p.config = slices.Concat(names, more), more[len(more)-1]
+	}
 	key := w.versionKey(p)
 	if a, ok := w.recall(key); ok {
 		return a, nil
@@ -141,7 +168,7 @@ func (w *work) layersOf(ctx context.Context, names []string) (layers []v1.Descri
 	return layers, diffIDs, nil
 }
 
-// run asks a program, which sees no network and nothing of the tree but itself. Whatever it does is an answer; an error
+// run asks a program, which sees no network and nothing of the tree but the layers with itself and its configuration. Whatever it does is an answer; an error
 // is that of ctx.
 func (w *work) run(ctx context.Context, p program, layers []v1.Descriptor, diffIDs []v1.Hash) (a answer, err error) {
 	t := w.newTask("[" + w.target.String() + "] ask " + p.name + " which images it needs")
@@ -172,14 +199,18 @@ func (w *work) run(ctx context.Context, p program, layers []v1.Descriptor, diffI
 		p.kind.Version = strings.TrimSpace(text)
 	}
 	for _, q := range distroQueries(p.kind) {
-		text, err := ask(q.args)
+		args := slices.Clone(q.args)
+		if p.config != "" {
+			args = append(args, "--config", sandbox.TreeDir+"/"+p.config)
+		}
+		text, err := ask(args)
 		if err == nil {
-			l := distroList{Args: q.args, Images: imagesIn(text), Optional: q.optional}
+			l := distroList{Args: args, Images: imagesIn(text), Optional: q.optional}
 			if len(l.Images) > 0 {
 				a.Lists = append(a.Lists, l)
 				continue
 			}
-			err = &silence{fmt.Sprintf("`%s %s` printed no images", path.Base(p.name), strings.Join(q.args, " "))}
+			err = &silence{fmt.Sprintf("`%s %s` printed no images", path.Base(p.name), strings.Join(args, " "))}
 		}
 		if q.optional && ctx.Err() == nil { // older programs do not know the question
 			continue

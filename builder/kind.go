@@ -41,6 +41,9 @@ func (w *work) finish(ctx context.Context) (v1.Descriptor, error) {
 			return v1.Descriptor{}, fmt.Errorf("%s: %s: %w", w.File.Name, artifact.HistoryBase, err)
 		}
 	}
+	if err := w.addHelper(ctx); err != nil {
+		return v1.Descriptor{}, err
+	}
 	if err := w.describe(ctx); err != nil {
 		return v1.Descriptor{}, err
 	}

@@ -63,7 +63,7 @@ func serveInstaller(t *testing.T) (addHost, port, caFile string) {
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, strings.ReplaceAll(installScript, "@PORT@", port))
 	})
-	mux.HandleFunc("/download/v1.25.3/k3s", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the k3s binary") })
+	mux.HandleFunc("/download/{version}/k3s", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "the k3s binary") })
 	server := httptest.NewUnstartedServer(mux)
 	server.Listener.Close()
 	server.Listener = l

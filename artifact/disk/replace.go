@@ -13,6 +13,15 @@ import (
 // there, when it is complete and safe on disk; that there is room for it is checked first. What an earlier call left
 // half-written because its process was killed is removed. The writer is an *os.File at its start.
 func Replace(path string, need int64, write func(w io.Writer) error) error {
+	return replace(path, need, 0o644, write)
+}
+
+// ReplaceSecret is [Replace] for what only its owner may read, from its first byte on.
+func ReplaceSecret(path string, need int64, write func(w io.Writer) error) error {
+	return replace(path, need, 0o600, write)
+}
+
+func replace(path string, need int64, mode fs.FileMode, write func(w io.Writer) error) error {
 	dir := filepath.Dir(path)
 	if err := Reap(path); err != nil {
 		return err
@@ -28,7 +37,7 @@ func Replace(path string, need int64, write func(w io.Writer) error) error {
 	if err := write(f); err != nil {
 		return Full(dir, err)
 	}
-	if err := errors.Join(f.Chmod(0o644), f.Sync()); err != nil {
+	if err := errors.Join(f.Chmod(mode), f.Sync()); err != nil {
 		return Full(dir, err)
 	}
 	return os.Rename(f.Name(), path)

@@ -26,7 +26,7 @@ func CheckFree(dir string, need int64) error {
 	if err != nil || free >= need+Reserve {
 		return err
 	}
-	return fmt.Errorf("%s needed, %s free on %s: free space, or choose another place", Bytes(need), Bytes(free), dir)
+	return fmt.Errorf("%s needed, %s free on %s: free space, or choose another place", Bytes(need+Reserve), Bytes(free), dir)
 }
 
 // OnDisk returns what a file of n bytes takes where files are made of blocks.

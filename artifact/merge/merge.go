@@ -1,7 +1,8 @@
 // Package merge makes one cluster image of several.
 //
 // The first image stays as it is, layer for layer. What the others have besides what they share with it goes on top, in
-// order: files of the later one count, and what one of them removes of the layers that they share is removed. Container images of
+// order: files of the later one count, and what one of them removes of the layers that they share is removed, and what a
+// patch removes of any. Container images of
 // all are in one images/, each blob once.
 package merge
 

@@ -388,3 +388,34 @@ func TestImagesThatCannotBeOne(t *testing.T) {
 	}
 	merge(t, patch, rootfs("k3s", "v1", file))
 }
+
+func TestPatchRemovesWhatItSharesNoLayersWith(t *testing.T) {
+	patch := app([]converttest.File{put("etc/new", "patch"), gone("etc/old"), put("lib/.wh..wh..opq", ""), put("lib/own", "patch")})
+	patch.Labels = map[string]string{artifact.LabelType: artifact.TypePatch}
+	base := rootfs("k3s", "v1", []converttest.File{put("etc/old", "base"), put("etc/older", "base"), put("lib/a", "base"), put("lib/d/b", "base")})
+	other := patch
+	other.Labels = app().Labels
+	for name, c := range map[string]struct {
+		over converttest.Image
+		want []string
+	}{
+		"a patch": {patch, []string{"etc/new", "etc/older", "lib/own"}},
+		"an app":  {other, []string{"etc/new", "etc/old", "etc/older", "lib/a", "lib/d/b", "lib/own"}},
+	} {
+		m := merge(t, base, c.over)
+		ref, manifest, _ := converttest.One(t, m.store, "merged:1", m.desc, amd64)
+		var have []string
+		for file := range converttest.Tree(t, m.store, ref, manifest) {
+			if file != "Metadata" && !strings.HasSuffix(file, "/") {
+				have = append(have, file)
+			}
+		}
+		slices.Sort(have)
+		if diff := cmp.Diff(c.want, have); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if len(m.reports[0].Conflicts) > 0 {
+			t.Errorf("%s: %v", name, m.reports[0].Conflicts)
+		}
+	}
+}

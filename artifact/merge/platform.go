@@ -183,7 +183,26 @@ func joinLists(a, b []byte) []byte {
 	return out.Bytes()
 }
 
-// remove adds a layer that removes what the image removes of the layers that it shares with the first.
+// hidden adds to gone what a patch hides of a tree that it shares no layers with: it is made to be laid over it.
+func (w *work) hidden(v version, f *forest, gone map[string]bool) {
+	if artifact.KindOf(v.config).Type != artifact.TypePatch {
+		return
+	}
+	for i := range f.own {
+		for _, hides := range f.own[i].gone {
+			dir, opaque := strings.CutSuffix(hides, "/")
+			for name := range w.tree {
+				_, there := f.nodes[name]
+				if !there && (dir == "." || strings.HasPrefix(name, dir+"/") || !opaque && name == dir) {
+					gone[name] = true
+				}
+			}
+		}
+	}
+}
+
+// remove adds a layer that removes what the image removes of the layers that it shares with the first, and what a patch
+// removes of any.
 func (w *work) remove(ctx context.Context, v version, f *forest) error {
 	gone := map[string]bool{}
 	for name := range f.base {
@@ -191,6 +210,7 @@ func (w *work) remove(ctx context.Context, v version, f *forest) error {
 			gone[name] = true
 		}
 	}
+	w.hidden(v, f, gone)
 	entries := map[string]layer.Entry{}
 	covered := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(gone)) {
@@ -201,7 +221,7 @@ func (w *work) remove(ctx context.Context, v version, f *forest) error {
 		if n.kind == tar.TypeDir && w.hasBelow(name, gone) {
 			continue // what others have there stays
 		}
-		if n.kind != tar.TypeDir && !n.same(f.base[name]) {
+		if base, shared := f.base[name]; shared && n.kind != tar.TypeDir && !n.same(base) {
 			w.conflict("file "+name, v.name(), w.owner[name], "it is removed")
 		}
 		covered[name] = true

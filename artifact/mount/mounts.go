@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,13 +34,33 @@ type Store interface {
 
 // Mounts are the mounted images of a store. Its methods may be called by several processes at once, which take turns.
 type Mounts struct {
-	store Store
-	dir   string
+	store  Store
+	dir    string
+	change Change
 }
+
+// Change sees the verified bytes of a layer and calls use, once, with those that are to be unpacked.
+type Change func(ctx context.Context, d v1.Descriptor, r io.Reader, use func(io.Reader) error) error
 
 // Of returns the mounts of a store. It touches nothing.
 func Of(store Store) *Mounts {
 	return &Mounts{store: store, dir: filepath.Join(store.Root(), "mount")}
+}
+
+// Through returns mounts of the same store whose layers are unpacked as change has them. All mounts of a store have to be
+// through the same, since they share the layers.
+func (m *Mounts) Through(change Change) *Mounts {
+	return &Mounts{store: m.store, dir: m.dir, change: change}
+}
+
+// read calls use with the layer d as it is to be unpacked.
+func (m *Mounts) read(ctx context.Context, ref artifact.Reference, d v1.Descriptor, use func(io.Reader) error) error {
+	return artifact.ReadLayer(ctx, m.store, ref, d, func(r io.Reader) error {
+		if m.change == nil {
+			return use(r)
+		}
+		return m.change(ctx, d, r, use)
+	})
 }
 
 // Mounted is an image that is mounted.
@@ -54,8 +75,9 @@ type Mounted struct {
 type record struct {
 	Ref    artifact.Reference `json:"ref"`
 	Digest v1.Hash            `json:"digest"`
-	Source string             `json:"source"` // of the mount, by which it is known in every mount namespace
-	Layers []string           `json:"layers"` // names of unpacked layers
+	Source string             `json:"source"`           // of the mount, by which it is known in every mount namespace
+	Layers []string           `json:"layers"`           // names of unpacked layers
+	Pinned bool               `json:"pinned,omitempty"` // by Lowers: somebody else mounts it, now or after the next boot
 }
 
 // image is a directory in images/, mounted or not.
@@ -115,7 +137,7 @@ func (m *Mounts) mount(ctx context.Context, ref artifact.Reference, d v1.Hash, m
 		switch old := images[i]; {
 		case old.here:
 			return tree, nil
-		case old.elsewhere:
+		case old.elsewhere, old.Pinned:
 			return tree, m.attach(old.record, final)
 		}
 		if err := m.discard(final); err != nil { // it was mounted before the machine was started

@@ -35,7 +35,7 @@ func (m *Mounts) prune(ctx context.Context) (freed int64, err error) {
 		return 0, err
 	}
 	for _, i := range images {
-		if !i.here && !i.elsewhere {
+		if !i.inUse() {
 			if err := m.discard(i.dir); err != nil {
 				return 0, err
 			}
@@ -57,6 +57,9 @@ func (m *Mounts) prune(ctx context.Context) (freed int64, err error) {
 	return freed, nil
 }
 
+// inUse says whether the directory and the layers of an image have to stay.
+func (i image) inUse() bool { return i.here || i.elsewhere || i.Pinned }
+
 // Unused is an unpacked layer that no mount uses.
 type Unused struct {
 	Name string // of its directory, relative to the root of the store
@@ -76,7 +79,7 @@ func (m *Mounts) unused(images []image) ([]Unused, error) {
 	used := map[string]bool{}
 	for _, i := range images {
 		for _, key := range i.Layers {
-			used[key] = used[key] || i.here || i.elsewhere
+			used[key] = used[key] || i.inUse()
 		}
 	}
 	entries, err := os.ReadDir(m.path(layersName))

@@ -32,6 +32,7 @@ type work struct {
 	ref    artifact.Reference
 	dir    string
 	source string
+	pin    bool                 // the record says that the image stays without a mount
 	known  map[string]*unpacked // layers by name
 	fresh  []*unpacked          // those of them that lie in dir and are to move
 }
@@ -134,7 +135,7 @@ func (u *unpacked) index(list []layer.OverlayDir) {
 // extract unpacks a layer by itself.
 func (w *work) extract(ctx context.Context, u *unpacked, d v1.Descriptor) error {
 	var list []layer.OverlayDir
-	err := artifact.ReadLayer(ctx, w.store, w.ref, d, func(r io.Reader) (err error) {
+	err := w.read(ctx, w.ref, d, func(r io.Reader) (err error) {
 		list, err = layer.ExtractOverlay(ctx, u.tree, r, layer.ExtractOptions{})
 		return err
 	})
@@ -153,7 +154,7 @@ func (w *work) extractOn(ctx context.Context, below *stack, u *unpacked, d v1.De
 		return err
 	}
 	err := o.use(func(merged string) error {
-		return artifact.ReadLayer(ctx, w.store, w.ref, d, func(r io.Reader) error {
+		return w.read(ctx, w.ref, d, func(r io.Reader) error {
 			return layer.Extract(ctx, merged, r, layer.ExtractOptions{})
 		})
 	})
@@ -204,7 +205,7 @@ func (w *work) prepare(s *stack, digest v1.Hash, final string) (record, error) {
 	if err := makeTop(s, filepath.Join(dir, topName)); err != nil {
 		return record{}, err
 	}
-	r := record{Ref: w.ref, Digest: digest, Source: w.source}
+	r := record{Ref: w.ref, Digest: digest, Source: w.source, Pinned: w.pin}
 	for _, u := range s.layers {
 		r.Layers = append(r.Layers, u.key)
 	}
@@ -214,6 +215,11 @@ func (w *work) prepare(s *stack, digest v1.Hash, final string) (record, error) {
 	}
 	if err := os.WriteFile(filepath.Join(dir, recordName), append(raw, '\n'), 0o600); err != nil {
 		return record{}, err
+	}
+	if w.pin { // unlike a mount it outlives the machine's going down
+		if err := syncFileSystem(dir); err != nil {
+			return record{}, err
+		}
 	}
 	return r, os.Rename(dir, final)
 }

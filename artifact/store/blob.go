@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 
@@ -97,7 +98,11 @@ func (w *BlobWriter) Commit(digest v1.Hash, size int64) error {
 		return fmt.Errorf("commit %s: %d bytes written, %d announced", digest, w.n, size)
 	}
 	disk.StartWriteback(w.f, w.begun, w.n-w.begun)
-	err := w.f.Chmod(0o644)
+	mode := fs.FileMode(0o644)
+	if w.s.sealed {
+		mode = 0o444
+	}
+	err := w.f.Chmod(mode)
 	if err == nil {
 		err = w.s.cover()
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,8 +35,13 @@ func lockHolders(path string) []string {
 		if len(words) < 6 || words[1] != "FLOCK" || !strings.HasSuffix(words[5], inode) {
 			continue
 		}
-		if pid, err := strconv.Atoi(words[4]); err == nil && pid > 0 && hasOpen(pid, &st) {
-			list = append(list, processName(pid))
+		pid, err := strconv.Atoi(words[4])
+		if err != nil || pid <= 0 || !hasOpen(pid, &st) {
+			continue
+		}
+		// The kernel tells a lock twice when others come and go while the list is read, and a process may have two.
+		if name := processName(pid); !slices.Contains(list, name) {
+			list = append(list, name)
 		}
 	}
 	return list

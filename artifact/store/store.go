@@ -44,6 +44,7 @@ type Store struct {
 	marker *os.File   // says that this boot is adding blobs; nil when all is synced
 	marked time.Time  // what the clock said when the marker was made
 
+	sealed     bool          // blobs cannot be written to, by their owner neither
 	eachSynced bool          // blobs are synced one by one: the file system does not sync all at once
 	stall      time.Duration // how long a claim counts while nothing comes; 0 is claimStall
 	recovered  Recovered     // what Open found after a crash of the machine
@@ -175,6 +176,9 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	return s.finish()
 }
+
+// SealBlobs makes the blobs that are added from now on files that nobody may write to.
+func (s *Store) SealBlobs() { s.sealed = true }
 
 // Root returns the absolute path of the store.
 func (s *Store) Root() string { return s.root }

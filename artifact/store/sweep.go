@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -37,6 +38,15 @@ func (s *Store) Sweep(ctx context.Context) (freed int64, err error) {
 // SweepAfter is Sweep that first calls clear, once the store is its own: nobody adds to it or builds in it from then on
 // to the end. The bytes that clear frees count.
 func (s *Store) SweepAfter(ctx context.Context, clear func() (freed int64, err error)) (freed int64, err error) {
+	return s.sweepAlone(ctx, clear, func(v1.Hash) bool { return false })
+}
+
+// SweepBut is Sweep that leaves the blobs for which keep says so, too.
+func (s *Store) SweepBut(ctx context.Context, keep func(v1.Hash) bool) (freed int64, err error) {
+	return s.sweepAlone(ctx, func() (int64, error) { return 0, nil }, keep)
+}
+
+func (s *Store) sweepAlone(ctx context.Context, clear func() (freed int64, err error), keep func(v1.Hash) bool) (freed int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.users > 0 {
@@ -59,7 +69,7 @@ func (s *Store) SweepAfter(ctx context.Context, clear func() (freed int64, err e
 	if err != nil {
 		return cleared, fmt.Errorf("sweep the store at %s: %w", s.root, err)
 	}
-	swept, err := s.sweep(ctx)
+	swept, err := s.sweep(ctx, keep)
 	if err != nil {
 		err = fmt.Errorf("sweep the store at %s: %w", s.root, hint(s.root, err))
 	}
@@ -79,11 +89,15 @@ func (s *Store) busy() string {
 }
 
 // sweep does the work of Sweep; the store's lock is held alone.
-func (s *Store) sweep(ctx context.Context) (freed int64, err error) {
+func (s *Store) sweep(ctx context.Context, keep func(v1.Hash) bool) (freed int64, err error) {
 	list, err := s.garbage(ctx, Without{})
 	if err != nil {
 		return 0, err
 	}
+	list = slices.DeleteFunc(list, func(g Garbage) bool {
+		h, err := v1.NewHash(g.Name)
+		return g.Kind == GarbageBlob && err == nil && keep(h)
+	})
 	if err := s.forget(ctx, list); err != nil {
 		return 0, err
 	}

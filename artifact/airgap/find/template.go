@@ -46,7 +46,9 @@ func inTemplate(tree fs.FS, name string, skip *ignored, o Options) ([]airgap.Ima
 // the template that it is from. Functions and settings are those of package
 // runtime; see Render there.
 func fill(name, raw string, env map[string]string) ([]byte, []int, error) {
-	t, err := template.New(name).Funcs(sprig.HermeticTxtFuncMap()).Option("missingkey=error").Parse(raw)
+	functions := sprig.HermeticTxtFuncMap()
+	functions["image"] = func(name string) string { return name }
+	t, err := template.New(name).Funcs(functions).Option("missingkey=error").Parse(raw)
 	if err != nil {
 		return nil, nil, err
 	}

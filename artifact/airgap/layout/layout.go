@@ -151,6 +151,14 @@ func (l *Layout) BlobSize(_ context.Context, h v1.Hash) (int64, error) {
 	return fi.Size(), nil
 }
 
+// WriteArchive is the function of that name for an open layout.
+func (l *Layout) WriteArchive(ctx context.Context, w io.Writer, names []string) error {
+	if err := archiveTo(ctx, w, l, &l.names, names); err != nil {
+		return fmt.Errorf("archive of the images: %w", err)
+	}
+	return nil
+}
+
 // resolveIn is Resolve for the images that n names.
 func resolveIn(ctx context.Context, images Images, n *names, ref artifact.Reference) (v1.Descriptor, error) {
 	if d, ok := n.lookup(ref); ok {
