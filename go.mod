@@ -3,7 +3,10 @@ module github.com/sealrt/sealrt
 go 1.26.8
 
 require (
+	github.com/BurntSushi/toml v1.6.0 // configuration of containerd, config documents in files of TOML
+	github.com/Masterminds/semver/v3 v3.5.0 // the order of versions
 	github.com/Masterminds/sprig/v3 v3.3.0 // functions of templates in images
+	github.com/agext/levenshtein v1.2.3 // which word a mistyped one was meant to be
 	github.com/containerd/containerd/api v1.12.0 // what images are called over BuildKit's connection
 	github.com/containerd/containerd/v2 v2.4.2 // the content stores that BuildKit reads from and writes to
 	github.com/containerd/errdefs v1.0.0 // the errors of such stores
@@ -53,11 +56,8 @@ require (
 
 require (
 	dario.cat/mergo v1.0.2 // indirect
-	github.com/BurntSushi/toml v1.6.0 // indirect
 	github.com/Masterminds/goutils v1.1.1 // indirect
-	github.com/Masterminds/semver/v3 v3.5.0 // indirect
 	github.com/Microsoft/go-winio v0.6.3-0.20251027160822-ad3df93bed29 // indirect
-	github.com/agext/levenshtein v1.2.3 // indirect
 	github.com/anchore/go-struct-converter v0.1.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/blang/semver/v4 v4.0.0 // indirect

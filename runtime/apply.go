@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,28 +15,6 @@ import (
 	"github.com/sealrt/sealrt/runtime/host"
 )
 
-// claimer is an action that makes paths and must not take over what is
-// somebody else's.
-type claimer interface {
-	// claim adds to the footprint what only the host can tell, and returns an
-	// error that names every path which is there and not ours.
-	claim(ctx context.Context, t *target, f *footprint) error
-}
-
-// exists reports whether the path is there, a dangling link included.
-func (t *target) exists(ctx context.Context, path string) (bool, error) {
-	for _, test := range []string{"-e", "-L"} {
-		err := t.Run(ctx, host.Command{Argv: []string{"test", test, path}})
-		if err == nil {
-			return true, nil
-		}
-		if code, exited := exitCode(err); !exited || code != 1 {
-			return false, err
-		}
-	}
-	return false, nil
-}
-
 // exitCode returns the status of a command that ran and failed.
 func exitCode(err error) (code int, exited bool) {
 	var exit *host.ExitError
@@ -45,74 +24,8 @@ func exitCode(err error) (code int, exited bool) {
 	return 0, false
 }
 
-// present returns those of the paths that are there, dangling links included.
-func (t *target) present(ctx context.Context, paths []string) ([]string, error) {
-	if len(paths) == 0 {
-		return nil, nil
-	}
-	var out strings.Builder
-	argv := slices.Concat([]string{"find"}, paths, []string{"-maxdepth", "0", "-print0"})
-	err := t.Run(ctx, host.Command{Argv: argv, Stdout: &out})
-	if code, exited := exitCode(err); err != nil && (!exited || code != 1) { // 1: not all are there
-		return nil, err
-	}
-	return strings.FieldsFunc(out.String(), func(r rune) bool { return r == 0 }), nil
-}
-
-// foreign returns an error that names those of the paths which exist and
-// which no step of ours made.
-func (t *target) foreign(ctx context.Context, paths []string) error {
-	theirs, err := t.present(ctx, slices.DeleteFunc(slices.Clone(paths), t.ledger.owns))
-	if err != nil {
-		return err
-	}
-	if len(theirs) > 0 {
-		return fmt.Errorf("%s: already there and not made by sealrt: remove it, or use another host", strings.Join(theirs, ", "))
-	}
-	return nil
-}
-
-func (a Claim) claim(ctx context.Context, t *target, f *footprint) error {
-	for _, p := range a.IfAbsent {
-		there, err := t.exists(ctx, p)
-		if err != nil {
-			return err
-		}
-		if !there || t.ledger.owns(p) {
-			f.Trees = append(f.Trees, p)
-		}
-	}
-	return t.foreign(ctx, a.Paths)
-}
-
 func (a Claim) apply(context.Context, *target) error { return nil }
-
-// newDirs returns the directories that have to be made before dir exists, the
-// deepest last.
-func (t *target) newDirs(ctx context.Context, dir string) ([]string, error) {
-	var out []string
-	for ; dir != "/" && dir != "."; dir = path.Dir(dir) {
-		there, err := t.exists(ctx, dir)
-		if err != nil {
-			return nil, err
-		}
-		if there {
-			break
-		}
-		out = append(out, dir)
-	}
-	slices.Reverse(out)
-	return out, nil
-}
-
-func (a Write) claim(ctx context.Context, t *target, f *footprint) error {
-	dirs, err := t.newDirs(ctx, path.Dir(a.Path))
-	if err != nil {
-		return err
-	}
-	f.Dirs = dirs
-	return t.foreign(ctx, []string{a.Path})
-}
+func (Mark) apply(context.Context, *target) error    { return nil }
 
 func (a Write) apply(ctx context.Context, t *target) error {
 	if err := t.Run(ctx, host.Command{Argv: []string{"mkdir", "-p", path.Dir(a.Path)}}); err != nil {
@@ -121,99 +34,77 @@ func (a Write) apply(ctx context.Context, t *target) error {
 	return host.Put(ctx, t.Host, a.Path, a.Mode, strings.NewReader(t.engine.fill(a.Data)))
 }
 
-// paths lists the files that Install makes.
-func (a Install) paths() []string {
-	out := make([]string, len(a.Names))
-	for i, n := range a.Names {
-		out[i] = path.Join(a.To, n)
-	}
-	return out
-}
-
-// unfinished is the name of a copy until it is whole.
-func (a Install) unfinished(name string) string { return path.Join(a.To, "."+name+".sealrt") }
-
-func (a Install) footprint() footprint {
-	f := footprint{Paths: a.paths()}
-	for _, n := range a.Names {
-		f.Paths = append(f.Paths, a.unfinished(n))
-	}
-	return f
-}
-
-func (a Install) claim(ctx context.Context, t *target, f *footprint) (err error) {
-	if f.Dirs, err = t.newDirs(ctx, a.To); err != nil {
-		return err
-	}
-	return t.foreign(ctx, a.paths())
-}
-
-func (a Install) apply(ctx context.Context, t *target) error {
-	if err := t.Run(ctx, host.Command{Argv: []string{"mkdir", "-p", a.To}}); err != nil {
-		return err
-	}
-	for _, n := range a.Names {
-		// a copy beside its place and a rename: a program that runs is
-		// replaced, never written into
-		tmp := a.unfinished(n)
-		for _, argv := range [][]string{
-			{"cp", "-a", path.Join(a.Rootfs, a.From, n), tmp},
-			{"mv", "-f", tmp, path.Join(a.To, n)},
-		} {
-			if err := t.Run(ctx, host.Command{Argv: argv}); err != nil {
-				return err
-			}
-		}
-	}
-	// the ledger must not know of files that a power failure then empties
-	return t.Run(ctx, host.Command{Argv: slices.Concat([]string{"sync"}, a.paths(), []string{a.To})})
-}
-
 func (a Exec) apply(ctx context.Context, t *target) error {
-	if a.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, a.Timeout, fmt.Errorf("not done after %s", a.Timeout))
-		defer cancel()
-	}
 	argv := make([]string, len(a.Argv))
 	for i, w := range a.Argv {
 		argv[i] = t.engine.fill(w)
 	}
-	var out strings.Builder
-	err := t.work(ctx, host.Command{Argv: argv, Env: a.Env, Stdout: &out})
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
-			return fmt.Errorf("%w (%w)", cause, err)
+	out := lastOutput{all: a.Capture != ""}
+	limited := t.limited(t.engine.Limits.command(a.Timeout))
+	c := host.Command{Argv: argv, Env: a.Env, Stdout: &out}
+	work := func() error {
+		if a.Stdin != "" { // what was read is not there a second time
+			c.Stdin = strings.NewReader(t.engine.fill(a.Stdin))
 		}
-		return err
+		return limited.work(ctx, c)
 	}
-	if a.Capture != "" {
-		t.engine.capture(a.Capture, strings.TrimSpace(out.String()))
+	err := work()
+	if a.Retry {
+		err = t.retry(ctx, err, func() error {
+			out.text = nil
+			return work()
+		})
 	}
-	return nil
+	if a.Tell {
+		t.said = out.lastLine()
+	}
+	if err != nil && a.Empties != nil && ctx.Err() == nil && !lost(err) {
+		return fmt.Errorf("%w%s", err, a.Empties.explain(ctx, t))
+	}
+	if a.Capture == "" && err != nil {
+		return out.explain(err, a.Tell || len(a.Makes) > 0)
+	}
+	if err == nil && len(a.Makes) > 0 {
+		err = a.madeAll(ctx, t)
+	}
+	if a.Capture != "" && err == nil {
+		t.engine.capture(a.Capture, strings.TrimSpace(string(out.text)))
+	}
+	return err
 }
 
 // pause is the time between two attempts of Await.
 const pause = 500 * time.Millisecond
 
 func (a Await) apply(ctx context.Context, t *target) error {
-	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+	return t.await(ctx, a.Timeout, func(ctx context.Context) error {
+		return t.Run(ctx, host.Command{Argv: a.Argv, Env: a.Env})
+	})
+}
+
+// await repeats what asks a host until it succeeds, or until the time is over.
+func (t *target) await(ctx context.Context, limit time.Duration, ask func(context.Context) error) error {
+	over := &LimitError{After: t.engine.Limits.ready(limit), Setting: "ready"}
+	ctx, cancel := context.WithTimeoutCause(ctx, over.After, over)
 	defer cancel()
 	var last error
 	for {
-		err := t.Run(ctx, host.Command{Argv: a.Argv, Env: a.Env})
-		if err == nil {
-			return nil
+		err := ask(ctx)
+		if err == nil || lost(err) {
+			return err
 		}
 		if ctx.Err() == nil {
 			last = err
 		}
 		select {
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) && last != nil {
-				return fmt.Errorf("still not after %s: %w", a.Timeout, last)
+			if !errors.Is(context.Cause(ctx), over) {
+				return errors.Join(ctx.Err(), last)
 			}
-			return errors.Join(ctx.Err(), last)
+			if last == nil {
+				return over
+			}
+			return fmt.Errorf("still %w; the last answer was: %w", over, last)
 		case <-time.After(pause):
 		}
 	}
@@ -263,22 +154,25 @@ func (a Present) missing(ctx context.Context, t *target) ([]string, error) {
 }
 
 func (a Present) apply(ctx context.Context, t *target) error {
-	missing, err := a.missing(ctx, t)
-	if err != nil {
-		return err
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("container images are missing after the import: %s", strings.Join(missing, ", "))
-	}
-	return nil
-}
-
-func (a Feed) apply(ctx context.Context, t *target) error {
-	argv := append([]string{HelperPath, "feed", a.Layout, "--"}, a.Argv...)
-	if err := t.work(ctx, host.Command{Argv: argv, Env: a.Env}); err != nil {
-		return err
-	}
-	return t.flush(ctx, a.Into)
+	var lacks error
+	fewest, since := len(a.Names)+1, time.Now()
+	// the node of a host whose container runtime starts again may be Ready from before
+	err := t.await(ctx, 0, func(ctx context.Context) error {
+		missing, err := a.missing(ctx, t)
+		lacks = nil
+		switch {
+		case err != nil || len(missing) == 0:
+			return err
+		case len(missing) < fewest:
+			fewest, since = len(missing), time.Now()
+		}
+		lacks = fmt.Errorf("container images are missing after the import: %s", strings.Join(missing, ", "))
+		if time.Since(since) < a.Patience {
+			return lacks
+		}
+		return nil
+	})
+	return cmp.Or(err, lacks)
 }
 
 // flush brings what was written to a file system to its disk: a power failure

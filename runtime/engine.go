@@ -2,15 +2,18 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/sealrt/sealrt/artifact"
+	"github.com/sealrt/sealrt/runtime/clusterfile"
 	"github.com/sealrt/sealrt/runtime/host"
+	"github.com/sealrt/sealrt/runtime/swarm"
 )
 
 // Engine carries plans out. It holds the connections and everything else that
@@ -26,14 +29,42 @@ type Engine struct {
 	// Helper opens the sealrt executable for a host's platform; the engine
 	// closes it.
 	Helper func(os, arch string) (io.ReadCloser, error)
+	// Secrets are values that plans name and do not hold: passwords that the
+	// cluster keeps, for instance.
+	Secrets map[Captured]string
+	// Hidden are values that steps hold and nobody is to read: they are taken
+	// out of errors, of what commands say, and of the journal.
+	Hidden []string
+	// Blobs says how blobs travel from host to host.
+	Blobs clusterfile.Blobs
+	// Standing are members outside of the plan that may have what its hosts
+	// need, and serve it to them. Those that are not in Hosts are left alone.
+	Standing []Member
 	// Observe is told what happens, from several goroutines at once; nil is
 	// fine.
 	Observe func(Event)
+	// Journal keeps what was meant and what came of it; nil is fine.
+	Journal Journal
+	// Operation is what the journal says of who runs the plan.
+	Operation Operation
+	// Limits say how long things may take.
+	Limits Limits
+	// Peers says that hosts get blobs from each other, so that each leaves the
+	// client once.
+	Peers bool
 
-	mu       sync.Mutex
+	sets     imageSets
+	mu       sync.Mutex // never held while a host is asked
 	captured map[Captured]string
-	todo     map[stepKey]bool // what the running plan has to do; only read while it runs
 	ledgers  map[string]*ledger
+
+	platforms map[string]v1.Platform // by address
+
+	reading sync.Mutex // held by who reads the sealrt executable on the client
+	helpers map[string]helperSum
+	swarm   *swarm.Swarm      // while a plan runs, or there are Helpers
+	offers  map[string]*offer // by digest of an image; only read while a plan runs
+	sent    int64             // bytes that left the client in runs that have ended
 }
 
 // Event is one line of the story of a plan.
@@ -43,9 +74,13 @@ type Event struct {
 	Step  string // the step's ID
 	Does  string // what the plan prints for the step
 	State EventState
-	Bytes int64         // sent to the host by this step, when it sends
+	Bytes int64         // that came to the host in this step
+	Total int64         // with Sending: those that are to come
+	From  string        // with Sending: "client", or the host that they come from
+	Note  string        // with Warned
 	Took  time.Duration // when the step has ended
-	Err   error         // with Failed and Tolerated
+	Err   error         // with Failed, Tolerated and Waiting
+	Says  string        // the last line that a hook, or the command of an app, printed
 }
 
 // EventState says what happened to a step.
@@ -54,94 +89,14 @@ type EventState string
 // The states of a step.
 const (
 	Started   EventState = "started"
+	Sending   EventState = "sending" // now and then, while blobs travel to the host
 	Done      EventState = "done"
 	Holds     EventState = "holds" // was done by an earlier run
 	Failed    EventState = "failed"
 	Tolerated EventState = "tolerated" // failed, and the plan goes on
+	Waiting   EventState = "waiting"   // the host is lost; Err says how
+	Warned    EventState = "warned"    // goes on in another way than asked
 )
-
-// StepError says which step failed on which host.
-type StepError struct {
-	Phase, Host, Step string
-	Err               error
-}
-
-// Error names the host, the step and the cause.
-func (e *StepError) Error() string {
-	return fmt.Sprintf("%s: host %s: %s: %v", e.Phase, e.Host, e.Step, e.Err)
-}
-
-// Unwrap returns the cause.
-func (e *StepError) Unwrap() error { return e.Err }
-
-// Run carries the plan out, phase after phase. Steps that a host's ledger says
-// were done in the same form are skipped. When a host fails, the others of the
-// phase end their work, and the plan stops after that phase; all failures are
-// returned, joined. Running the same plan again goes on where it stopped.
-func (e *Engine) Run(ctx context.Context, p Plan) error {
-	pending, err := e.Pending(ctx, p)
-	if err != nil {
-		return err
-	}
-	if len(pending.Phases) > 0 {
-		if err := e.endLeftovers(ctx, pending); err != nil {
-			return err
-		}
-	}
-	e.todo = pending.keys()
-	for _, phase := range p.Phases {
-		if err := e.phase(ctx, phase); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// stepKey names a step of a plan.
-type stepKey struct{ address, id string }
-
-func (p Plan) keys() map[stepKey]bool {
-	keys := map[stepKey]bool{}
-	for _, phase := range p.Phases {
-		for _, task := range phase.Tasks {
-			for _, s := range task.Steps {
-				keys[stepKey{task.Member.Address, s.ID}] = true
-			}
-		}
-	}
-	return keys
-}
-
-func (e *Engine) phase(ctx context.Context, phase Phase) error {
-	if phase.Serial {
-		for _, task := range phase.Tasks {
-			if err := e.task(ctx, phase.Name, task); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	errs := make([]error, len(phase.Tasks))
-	var wg sync.WaitGroup
-	for i, task := range phase.Tasks {
-		wg.Go(func() { errs[i] = e.task(ctx, phase.Name, task) })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
-func (e *Engine) task(ctx context.Context, phase string, task Task) error {
-	t, err := e.target(ctx, phase, task.Member)
-	if err != nil {
-		return err
-	}
-	for _, s := range task.Steps {
-		if err := t.run(ctx, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // target returns the host of a member with its ledger, read once.
 func (e *Engine) target(ctx context.Context, phase string, m Member) (*target, error) {
@@ -149,12 +104,20 @@ func (e *Engine) target(ctx context.Context, phase string, m Member) (*target, e
 	if !ok {
 		return nil, fmt.Errorf("%s: host %s is not connected", phase, m.Name())
 	}
+	if m.Init == OpenRC {
+		h = openrc{h}
+	}
+	t := &target{engine: e, conn: h, member: m, phase: phase, sent: new(int64)}
+	t.Host = line{Host: h, limit: e.Limits.command(0), patient: t.patient}
 	e.mu.Lock()
 	l := e.ledgers[m.Address]
 	e.mu.Unlock()
 	if l == nil {
-		var err error
-		if l, err = readLedger(ctx, h); err != nil {
+		err := t.again(ctx, func() (err error) {
+			l, err = readLedger(ctx, t.Host)
+			return err
+		})
+		if err != nil {
 			return nil, fmt.Errorf("host %s: %w", m.Name(), err)
 		}
 		if l.cluster != "" && l.cluster != e.Cluster {
@@ -167,7 +130,8 @@ func (e *Engine) target(ctx context.Context, phase string, m Member) (*target, e
 		e.ledgers[m.Address] = l
 		e.mu.Unlock()
 	}
-	return &target{Host: h, engine: e, member: m, ledger: l, phase: phase}, nil
+	t.ledger = l
+	return t, nil
 }
 
 func (e *Engine) capture(name Captured, value string) {
@@ -183,6 +147,9 @@ func (e *Engine) capture(name Captured, value string) {
 func (e *Engine) fill(s string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	for name, value := range e.Secrets {
+		s = strings.ReplaceAll(s, name.String(), value)
+	}
 	for name, value := range e.captured {
 		s = strings.ReplaceAll(s, name.String(), value)
 	}
@@ -195,76 +162,48 @@ func (e *Engine) tell(ev Event) {
 	}
 }
 
-// target is one host while a phase runs on it.
+// conceal takes captured values, and hidden ones, out of a text that people will
+// read.
+func (e *Engine) conceal(s string) string {
+	s = withoutSecrets(s, e.Hidden)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, value := range e.captured {
+		if value != "" {
+			s = strings.ReplaceAll(s, value, name.String())
+		}
+	}
+	return s
+}
+
+// target is one host while a task works on it.
 type target struct {
-	host.Host
-	engine *Engine
-	member Member
-	ledger *ledger
-	phase  string
-	sent   int64 // bytes that the present step has sent
+	host.Host // with limits, and patient
+	engine    *Engine
+	conn      host.Host // the bare connection
+	member    Member
+	ledger    *ledger
+	phase     string
+	step      Step              // that is under way
+	sent      *int64            // bytes that were sent for the present step
+	said      string            // the last line of the present step's command, if it is told
+	makes     map[string]string // what the present step's command made, by the keys of examine
+	seen      map[string]bool   // paths that were asked for together: whether they are there
 }
 
-func (t *target) run(ctx context.Context, s Step) error {
-	hash, err := s.hash()
-	if err != nil {
-		return err
-	}
-	ev := Event{Phase: t.phase, Host: t.member.Name(), Step: s.ID, Does: s.Do.String()}
-	if !t.engine.todo[stepKey{t.member.Address, s.ID}] {
-		ev.State = Holds
+// patient waits for the host, and tells of it.
+func (t *target) patient(ctx context.Context, lost error, do func() error) error {
+	return t.engine.patience(ctx, func(err error) {
+		ev := t.event(t.step)
+		ev.State, ev.Err = Waiting, err
 		t.engine.tell(ev)
-		return nil
-	}
-	ev.State = Started
-	t.engine.tell(ev)
-	start, was := time.Now(), t.sent
-	err = t.recorded(ctx, s, hash)
-	ev.State, ev.Took, ev.Bytes, ev.Err = Done, time.Since(start), t.sent-was, err
-	if err != nil && tolerated(s.Do) && ctx.Err() == nil {
-		ev.State, err = Tolerated, nil
-	}
-	if err != nil {
-		ev.State = Failed
-		err = &StepError{Phase: t.phase, Host: t.member.Name(), Step: s.ID, Err: err}
-	}
-	t.engine.tell(ev)
-	return err
+	}, lost, do)
 }
 
-// recorded applies the step between its two lines in the ledger. Steps that
-// leave nothing and are repeated anyway are not recorded.
-func (t *target) recorded(ctx context.Context, s Step, hash string) error {
-	foot := s.Do.footprint()
-	if asks(s.Do) && (foot.empty() || t.ledger.holds(s.ID, hash)) {
-		return s.Do.apply(ctx, t)
+func (t *target) event(s Step) Event {
+	ev := Event{Phase: t.phase, Host: t.member.Name(), Step: s.ID}
+	if s.Do != nil {
+		ev.Does = s.Do.String()
 	}
-	if exec, ok := s.Do.(Exec); ok && len(exec.Recover) > 0 && t.ledger.broken(s.ID) {
-		if err := t.work(ctx, host.Command{Argv: exec.Recover, Env: exec.Env}); err != nil {
-			return fmt.Errorf("clean up after the attempt before: %w", err)
-		}
-	}
-	e := entry{Cluster: t.engine.Cluster, Step: s.ID, Hash: hash, State: stateBegun, Footprint: &foot}
-	if claims, ok := s.Do.(claimer); ok {
-		// what is there before the step, and is not ours, stops it before
-		// the ledger could call it ours
-		if err := claims.claim(ctx, t, &foot); err != nil {
-			return err
-		}
-	}
-	if err := t.ledger.write(ctx, t.Host, e); err != nil {
-		return err
-	}
-	failed := s.Do.apply(ctx, t)
-	if failed != nil && !(tolerated(s.Do) && ctx.Err() == nil) {
-		return failed
-	}
-	e.State, e.Footprint = stateDone, nil
-	return errors.Join(failed, t.ledger.write(ctx, t.Host, e))
-}
-
-// tolerated says which steps may fail.
-func tolerated(a Action) bool {
-	exec, ok := a.(Exec)
-	return ok && exec.Tolerate
+	return ev
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -115,7 +116,7 @@ func TestChangedStepIsDoneAgain(t *testing.T) {
 func TestRunGoesOnWhereItStopped(t *testing.T) {
 	x := newBed(t)
 	first := exec("first", "first")
-	second := runtime.Step{ID: "second", Do: runtime.Exec{Argv: []string{"second"}, Recover: []string{"clean", "up"}}}
+	second := runtime.Step{ID: "second", Do: runtime.Exec{Argv: []string{"second"}, Recover: []runtime.Action{runtime.Exec{Argv: []string{"clean", "up"}}}}}
 	x.a.Fail([]string{"second"}, errors.New("power cut"), 1)
 	err := x.Run(t.Context(), onA(first, second))
 	var step *runtime.StepError
@@ -321,7 +322,7 @@ func TestAwaitGivesTheLastAnswerWhenTimeIsOver(t *testing.T) {
 	x := newBed(t)
 	x.a.Respond([]string{"ask"}, "node is not ready", 1)
 	err := x.Run(t.Context(), onA(runtime.Step{ID: "w", Do: runtime.Await{Argv: []string{"ask"}, Timeout: 10_000_000}}))
-	if err == nil || !strings.Contains(err.Error(), "still not after 10ms") || !strings.Contains(err.Error(), "node is not ready") {
+	if err == nil || !strings.Contains(err.Error(), "still not done after 10ms") || !strings.Contains(err.Error(), "timeouts.ready") || !strings.Contains(err.Error(), "node is not ready") {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -345,6 +346,35 @@ func TestMissingContainerImagesAreNamed(t *testing.T) {
 	err := x.Run(t.Context(), onA(runtime.Step{ID: "p", Do: runtime.Present{Argv: []string{"images"}, Names: []string{"docker.io/library/a:v1", "docker.io/library/b:v1"}}}))
 	if err == nil || !strings.Contains(err.Error(), "docker.io/library/b:v1") || strings.Contains(err.Error(), "a:v1,") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+func TestImagesThatComeOneByOneAreWaitedFor(t *testing.T) {
+	x := newBed(t)
+	asked := 0
+	x.a.Serve([]string{"images"}, func(_ context.Context, c host.Command) error {
+		list := "docker.io/library/a:v1\n"
+		if asked++; asked > 2 { // once for whether there is anything to do
+			list += "docker.io/library/b:v1\n"
+		}
+		_, err := io.WriteString(c.Stdout, list)
+		return err
+	})
+	names := []string{"docker.io/library/a:v1", "docker.io/library/b:v1"}
+	if err := x.Run(t.Context(), onA(runtime.Step{ID: "p", Do: runtime.Present{Argv: []string{"images"}, Names: names, Patience: time.Hour}})); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestContainerRuntimeThatStartsAgainIsWaitedFor(t *testing.T) {
+	x := newBed(t)
+	x.a.Respond([]string{"images"}, "docker.io/library/a:v1\n", 0)
+	for nth := range 2 { // when it is asked whether there is anything to do, and when that is done
+		x.a.Fail([]string{"images"}, &host.ExitError{Code: 1}, nth+1)
+	}
+	present := runtime.Step{ID: "p", Do: runtime.Present{Argv: []string{"images"}, Names: []string{"docker.io/library/a:v1"}}}
+	if err := x.Run(t.Context(), onA(present)); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/sealrt/sealrt/runtime/host"
@@ -17,27 +18,39 @@ import (
 // error, nor is a tool that the host does not have.
 type Flush struct {
 	Links    []string // network links
+	Netns    []string // named network namespaces: those of pods are mounts in /run/netns that outlive them
 	Tables   []string // nftables tables
 	Chains   []string // iptables chains, by the beginning of their names, with all rules that jump to them
+	Comments []string // iptables rules that jump to no such chain, by the beginning of their comments
 	Networks []string // CIDRs: routes to addresses inside
-	Cgroups  []string // control groups, by the name of their directory
+	Cgroups  []string // control groups at the top, by the name of their directory, with every process in them
+	Devices  []string // links that no iptables rule may name any more
 }
 
 func (a Flush) String() string {
-	return fmt.Sprintf("remove links %s, nft tables %s, iptables chains %s*, routes to %s, cgroups %s",
-		words(a.Links), words(a.Tables), strings.Join(a.Chains, "* "), words(a.Networks), words(a.Cgroups))
+	var parts []string
+	for _, p := range []struct {
+		what, after string
+		names       []string
+	}{{"links ", "", a.Links}, {"network namespaces ", "", a.Netns}, {"nft tables ", "", a.Tables}, {"iptables chains ", "*", a.Chains}, {"iptables rules that say ", "", a.Comments}, {"iptables rules about ", "", a.Devices}, {"routes to ", "", a.Networks}, {"cgroups ", "", a.Cgroups}} {
+		if len(p.names) > 0 {
+			parts = append(parts, p.what+strings.Join(p.names, p.after+" ")+p.after)
+		}
+	}
+	return "remove " + strings.Join(parts, ", ")
 }
 
 func (Flush) footprint() footprint { return footprint{} }
 
 func (a Flush) apply(ctx context.Context, t *target) error {
 	return errors.Join(
+		a.cgroups(ctx, t), // first: what runs on could put back what is taken
 		a.routes(ctx, t),
 		a.links(ctx, t),
+		a.netns(ctx, t),
 		a.tables(ctx, t),
 		a.chains(ctx, t, "iptables"),
 		a.chains(ctx, t, "ip6tables"),
-		a.cgroups(ctx, t),
 	)
 }
 
@@ -75,6 +88,27 @@ func (a Flush) links(ctx context.Context, t *target) error {
 	for _, l := range links {
 		if matches(a.Links, l.Name) {
 			errs = append(errs, t.Run(ctx, host.Command{Argv: []string{"ip", "link", "delete", l.Name}}))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a Flush) netns(ctx context.Context, t *target) error {
+	if len(a.Netns) == 0 {
+		return nil
+	}
+	raw, err := t.ask(ctx, "ip", "-json", "netns", "list")
+	if err != nil || len(raw) == 0 {
+		return err
+	}
+	var spaces []struct{ Name string }
+	if err := json.Unmarshal(raw, &spaces); err != nil {
+		return fmt.Errorf("network namespaces: %w", err)
+	}
+	var errs []error
+	for _, s := range spaces {
+		if matches(a.Netns, s.Name) {
+			errs = append(errs, t.Run(ctx, host.Command{Argv: []string{"ip", "netns", "delete", s.Name}}))
 		}
 	}
 	return errors.Join(errs...)
@@ -151,7 +185,7 @@ func (a Flush) chains(ctx context.Context, t *target, tool string) error {
 	if err != nil || len(raw) == 0 {
 		return err
 	}
-	kept := withoutChains(string(raw), a.Chains)
+	kept := withoutDevices(withoutComments(withoutChains(string(raw), a.Chains), a.Comments), a.Devices)
 	if kept == string(raw) {
 		return nil
 	}
@@ -162,6 +196,36 @@ func withoutChains(rules string, prefixes []string) string {
 	var out strings.Builder
 	for line := range strings.Lines(rules) {
 		if !namesChain(line, prefixes) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// withoutComments leaves out rules by the beginning of their comments, which are
+// in double quotes where they have spaces (iptables-extensions(8)).
+func withoutComments(rules string, prefixes []string) string {
+	var out strings.Builder
+	for line := range strings.Lines(rules) {
+		_, comment, _ := strings.Cut(line, " --comment ")
+		comment = strings.TrimPrefix(comment, `"`)
+		if !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(comment, p) }) {
+			out.WriteString(line)
+		}
+	}
+	return out.String()
+}
+
+// withoutDevices leaves out rules about packets that come in or go out by a link.
+func withoutDevices(rules string, links []string) string {
+	var out strings.Builder
+	for line := range strings.Lines(rules) {
+		fields := strings.Fields(line)
+		named := false
+		for i := range len(fields) - 1 {
+			named = named || (fields[i] == "-i" || fields[i] == "-o") && slices.Contains(links, fields[i+1])
+		}
+		if !named {
 			out.WriteString(line)
 		}
 	}
@@ -184,18 +248,4 @@ func namesChain(line string, prefixes []string) bool {
 		}
 	}
 	return false
-}
-
-func (a Flush) cgroups(ctx context.Context, t *target) error {
-	if len(a.Cgroups) == 0 {
-		return nil
-	}
-	argv := []string{"find", "/sys/fs/cgroup", "-depth", "-type", "d", "("}
-	for i, name := range a.Cgroups {
-		if i > 0 {
-			argv = append(argv, "-o")
-		}
-		argv = append(argv, "-path", "*/"+name, "-o", "-path", "*/"+name+"/*")
-	}
-	return t.Run(ctx, host.Command{Argv: append(argv, ")", "-exec", "rmdir", "{}", "+")})
 }

@@ -18,6 +18,26 @@ func TestRulesOfOthersSurviveTheFlush(t *testing.T) {
 	}
 }
 
+func TestRulesAboutADeviceThatGoesAreTaken(t *testing.T) {
+	rules := "*filter\n:FORWARD DROP [0:0]\n:DOCKER-USER - [0:0]\n-A FORWARD -j DOCKER-USER\n-A FORWARD -i docker0 ! -o docker0 -j ACCEPT\n" +
+		"-A FORWARD -i docker01 -j ACCEPT\n-A FORWARD -m comment --comment docker0 -j ACCEPT\nCOMMIT\n"
+	want := "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i docker01 -j ACCEPT\n-A FORWARD -m comment --comment docker0 -j ACCEPT\nCOMMIT\n"
+	if diff := cmp.Diff(want, withoutDevices(withoutChains(rules, []string{"DOCKER"}), []string{"docker0"})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRulesWithoutAChainGoByTheirComment(t *testing.T) {
+	rules := "*filter\n:INPUT ACCEPT [0:0]\n" +
+		"-A INPUT -m comment --comment \"KUBE-ROUTER rule to accept\" -m mark --mark 0x20000/0x20000 -j ACCEPT\n" +
+		"-A INPUT -p tcp -m comment --comment \"no KUBE-ROUTER rule\" -j ACCEPT\n-A INPUT -j DROP\nCOMMIT\n"
+	want := "*filter\n:INPUT ACCEPT [0:0]\n" +
+		"-A INPUT -p tcp -m comment --comment \"no KUBE-ROUTER rule\" -j ACCEPT\n-A INPUT -j DROP\nCOMMIT\n"
+	if diff := cmp.Diff(want, withoutComments(rules, []string{"KUBE-ROUTER rule"})); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestOnlyRoutesInsideTheNetworksAreTaken(t *testing.T) {
 	for dst, want := range map[string]bool{
 		"10.244.1.0/24": true, "10.244.0.7": true, "10.244.0.0/16": true,

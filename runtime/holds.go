@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/sealrt/sealrt/runtime/host"
 )
@@ -32,7 +34,7 @@ func (t *target) says(ctx context.Context, c host.Command) (bool, error) {
 }
 
 func (Helper) holds(ctx context.Context, t *target) (bool, error) {
-	platform, err := HostPlatform(ctx, t.Host)
+	platform, err := t.platform(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -43,23 +45,66 @@ func (Helper) holds(ctx context.Context, t *target) (bool, error) {
 		}
 		return false, err
 	}
-	exe, err := t.engine.Helper(platform.OS, platform.Architecture)
+	ours, err := t.engine.helperFor(platform.OS, platform.Architecture)
+	return err == nil && strings.HasPrefix(string(out), ours.sum), err
+}
+
+// helperSum identifies the sealrt executable for a platform.
+type helperSum struct {
+	sum  string
+	size int64
+}
+
+// helperFor reads the executable for a platform, once.
+func (e *Engine) helperFor(os, arch string) (helperSum, error) {
+	e.reading.Lock() // one host's question reads it, the others get what that one read
+	defer e.reading.Unlock()
+	if known, ok := e.helpers[os+"/"+arch]; ok {
+		return known, nil
+	}
+	exe, err := e.Helper(os, arch)
 	if err != nil {
-		return false, err
+		return helperSum{}, err
 	}
 	defer exe.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(sum, exe); err != nil {
-		return false, fmt.Errorf("read the sealrt executable: %w", err)
+	n, err := io.Copy(sum, exe)
+	if err != nil {
+		return helperSum{}, fmt.Errorf("read the sealrt executable: %w", err)
 	}
-	return strings.HasPrefix(string(out), hex.EncodeToString(sum.Sum(nil))), nil
+	known := helperSum{sum: hex.EncodeToString(sum.Sum(nil)), size: n}
+	if e.helpers == nil {
+		e.helpers = map[string]helperSum{}
+	}
+	e.helpers[os+"/"+arch] = known
+	return known, nil
 }
 
-// The tree is put in its place in one move when all of it is there.
-func (a Load) holds(ctx context.Context, t *target) (bool, error) { return t.exists(ctx, a.Rootfs) }
+// askLimit is how long a condition may take to be answered when nothing waits
+// for it.
+const askLimit = time.Minute
 
 func (a Await) holds(ctx context.Context, t *target) (bool, error) {
-	return t.says(ctx, host.Command{Argv: a.Argv, Env: a.Env})
+	yes, err := t.limited(askLimit).says(ctx, host.Command{Argv: a.Argv, Env: a.Env})
+	var late *LimitError
+	if errors.As(err, &late) {
+		return false, nil
+	}
+	return yes, err
+}
+
+func (a Remove) holds(ctx context.Context, t *target) (bool, error) {
+	if !a.IfAny {
+		return false, nil
+	}
+	for _, p := range a.Paths {
+		for _, is := range []string{"-e", "-L"} { // a link is there wherever it leads
+			if there, err := t.says(ctx, host.Command{Argv: []string{"test", is, p}}); there || err != nil {
+				return false, err
+			}
+		}
+	}
+	return true, nil
 }
 
 func (a Present) holds(ctx context.Context, t *target) (bool, error) {

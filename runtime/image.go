@@ -17,6 +17,7 @@ import (
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/airgap/layout"
 	"github.com/sealrt/sealrt/artifact/layer"
+	"github.com/sealrt/sealrt/runtime/depot"
 )
 
 // The limits of what OpenImage keeps in memory.
@@ -32,8 +33,8 @@ const (
 )
 
 // OpenImage reads of a cluster image what a plan needs: its kind, its
-// settings, its small files (etc/, manifests/, YAML at the root) and the names
-// of the container images inside. Layers of container images are not read.
+// settings, its small files (etc/, manifests/, templates of charts/, YAML at the
+// root, scripts that install the distribution) and the names of the container images inside. Layers of container images are not read.
 // A reference that src does not have is an error wrapping artifact.ErrNotFound.
 func OpenImage(ctx context.Context, src artifact.Source, ref artifact.Reference, platform v1.Platform) (Image, error) {
 	desc, manifest, config, err := artifact.Manifest(ctx, src, ref, &platform)
@@ -47,10 +48,11 @@ func OpenImage(ctx context.Context, src artifact.Source, ref artifact.Reference,
 		Env:    config.Config.Env,
 		Cmd:    slices.Concat(config.Config.Entrypoint, config.Config.Cmd),
 		Size:   artifact.Size(manifest),
+		Labels: config.Config.Labels,
 	}
 	files := smallFiles{tree: fstest.MapFS{}, names: map[string]bool{}}
 	for i, l := range manifest.Layers {
-		if packsImages(config, i) && l.Size > maxSmallFile {
+		if PacksImages(config, i) && l.Size > maxSmallFile {
 			continue
 		}
 		if err := files.read(ctx, src, ref, l); err != nil {
@@ -62,29 +64,23 @@ func OpenImage(ctx context.Context, src artifact.Source, ref artifact.Reference,
 	}
 	image.Files = files.tree
 	image.Paths = slices.Sorted(maps.Keys(files.names))
+	for _, name := range image.Paths {
+		if files.names[name] {
+			image.Programs = append(image.Programs, name)
+		}
+	}
 	return image, nil
 }
 
-// packsImages reports whether a layer holds container images, by its history
-// (image-spec config.md: entries that are not empty_layer stand for the
-// layers, in order).
-func packsImages(config *v1.ConfigFile, layer int) bool {
-	for _, h := range config.History {
-		if h.EmptyLayer {
-			continue
-		}
-		if layer == 0 {
-			return h.CreatedBy == artifact.HistoryBase
-		}
-		layer--
-	}
-	return false
+// PacksImages reports whether a layer holds container images.
+func PacksImages(config *v1.ConfigFile, layer int) bool {
+	return madeBy(config, layer) == artifact.HistoryBase
 }
 
 // smallFiles is the part of an image's tree that is read on the client.
 type smallFiles struct {
 	tree  fstest.MapFS
-	names map[string]bool // of all files, but for those of container images
+	names map[string]bool // of all files, but for those of container images: whether it can be executed
 	size  int64
 }
 
@@ -92,9 +88,19 @@ func wanted(name string) bool {
 	dir, _, inside := strings.Cut(name, "/")
 	if !inside {
 		ext := path.Ext(name)
-		return ext == ".yaml" || ext == ".yml" || name == artifact.MetadataFile
+		return ext == ".yaml" || ext == ".yml" || name == artifact.MetadataFile || installs(name)
 	}
-	return dir == "etc" || dir == "manifests" || name == indexFile
+	if dir == "scripts" && installs(name) {
+		return true
+	}
+	return dir == "etc" || dir == "manifests" || dir == "charts" && strings.HasSuffix(name, TemplateSuffix) || name == indexFile
+}
+
+// installs reports whether a file is the script by which a distribution is
+// installed: at the root of the tree, or in scripts/.
+func installs(name string) bool {
+	dir := path.Dir(name)
+	return strings.HasSuffix(name, "-install.sh") && (dir == "." || dir == "scripts")
 }
 
 // read takes in one layer. What it removes is in the layers below only
@@ -119,14 +125,15 @@ func (f *smallFiles) read(ctx context.Context, src artifact.Source, ref artifact
 		if hdr.Typeflag == tar.TypeDir {
 			return nil
 		}
-		if !strings.HasPrefix(name, imagesDir) {
-			names[name] = true
+		if !strings.HasPrefix(name, imagesDir) || depot.IsTarball(name) {
+			// a link is what it leads to, which the host knows
+			names[name] = hdr.Typeflag == tar.TypeSymlink || hdr.FileInfo().Mode()&0o111 != 0
 		}
 		if hdr.Typeflag != tar.TypeReg || !wanted(name) {
 			return nil
 		}
 		if hdr.Size > maxSmallFile || f.size+hdr.Size > maxSmallFiles {
-			return fmt.Errorf("%s is %d bytes: files in etc/ and manifests/ are at most %d bytes each, %d together", name, hdr.Size, maxSmallFile, maxSmallFiles)
+			return fmt.Errorf("%s is %d bytes: files in etc/ and manifests/, and templates in charts/, are at most %d bytes each, %d together", name, hdr.Size, maxSmallFile, maxSmallFiles)
 		}
 		data, err := io.ReadAll(content)
 		if err != nil {

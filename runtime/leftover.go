@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sealrt/sealrt/runtime/host"
 )
@@ -24,6 +25,13 @@ func (t *target) work(ctx context.Context, c host.Command) error {
 	return t.Run(ctx, c)
 }
 
+// limited is the target with another limit for each command; 0 is none.
+func (t *target) limited(limit time.Duration) *target {
+	other := *t
+	other.Host = line{Host: t.conn, limit: limit, patient: t.patient}
+	return &other
+}
+
 // endLeftovers ends, on all hosts that the plan changes, what an earlier client
 // left running there: it would work against the steps that now come.
 func (e *Engine) endLeftovers(ctx context.Context, p Plan) error {
@@ -32,7 +40,11 @@ func (e *Engine) endLeftovers(ctx context.Context, p Plan) error {
 	var wg sync.WaitGroup
 	for i, m := range members {
 		wg.Go(func() {
-			if err := host.EndMarked(ctx, e.Hosts[m.Address], e.mark()); err != nil {
+			t, err := e.target(ctx, "begin", m)
+			if err == nil {
+				err = t.again(ctx, func() error { return host.EndMarked(ctx, t.Host, e.mark()) })
+			}
+			if err != nil {
 				errs[i] = fmt.Errorf("host %s: end what an interrupted sealrt left running: %w", m.Name(), err)
 			}
 		})

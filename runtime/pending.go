@@ -6,70 +6,181 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 )
 
 // Pending returns the plan without the steps that hold already, according to
-// the hosts' ledgers and to the hosts themselves: what Run would do now. Steps
-// that only look are left out when nothing else is to be done and they find
-// what they look for. It changes nothing.
+// the hosts' ledgers and to the hosts themselves: what Run would do now, each
+// step with the reason why. Steps that only look are left out when nothing else
+// is to be done and they find what they look for. It changes nothing.
 func (e *Engine) Pending(ctx context.Context, p Plan) (Plan, error) {
+	p, err := p.numbered()
+	if err != nil {
+		return Plan{}, err
+	}
 	if err := e.readLedgers(ctx, p.Hosts()); err != nil {
 		return Plan{}, err
 	}
-	changes, err := e.without(ctx, p, func(t *target, s Step) (bool, error) {
+	changes, err := e.decide(ctx, p, func(t *target, s Step) (string, error) {
 		if looks(s.Do) {
-			return true, nil
+			return "", nil
 		}
-		return t.holds(ctx, s)
+		return t.why(ctx, s)
 	})
 	if err != nil {
 		return Plan{}, err
 	}
+	changes = changes.withoutIdle()
 	if changes, err = changes.withoutUnused(); err != nil {
 		return Plan{}, err
 	}
-	todo := changes.keys()
-	return e.without(ctx, p, func(t *target, s Step) (bool, error) {
+	todo := changes.steps()
+	return e.decide(ctx, p, func(t *target, s Step) (string, error) {
 		switch {
 		case !looks(s.Do):
-			return !todo[stepKey{t.member.Address, s.ID}], nil
+			return todo[s.key(t.member.Address)].Why, nil
 		case len(todo) > 0:
-			return false, nil
+			return "after every change", nil
 		}
-		return t.holds(ctx, s)
+		return t.why(ctx, s)
 	})
 }
 
-// without returns the plan without the steps that hold.
-func (e *Engine) without(ctx context.Context, p Plan, holds func(*target, Step) (bool, error)) (Plan, error) {
-	var left Plan
+// decide returns the plan with the steps for which why gives a reason. All
+// hosts are asked at once.
+func (e *Engine) decide(ctx context.Context, p Plan, why func(*target, Step) (string, error)) (Plan, error) {
+	members := p.Hosts()
+	reasons := make([]map[stepKey]string, len(members))
+	errs := make([]error, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		wg.Go(func() {
+			t, err := e.target(ctx, "plan", m)
+			if err == nil {
+				err = t.again(ctx, func() (err error) {
+					reasons[i], err = t.reasons(p.on(m), why)
+					return err
+				})
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return Plan{}, err
+	}
+	all := map[stepKey]string{}
+	for _, of := range reasons {
+		maps.Copy(all, of)
+	}
+	return p.with(all), nil
+}
+
+// on returns the steps of one host, in order.
+func (p Plan) on(m Member) []Step {
+	var out []Step
 	for _, phase := range p.Phases {
-		found := make([]Task, len(phase.Tasks))
-		errs := make([]error, len(phase.Tasks))
-		var wg sync.WaitGroup
-		for i, task := range phase.Tasks {
-			wg.Go(func() {
-				t, err := e.target(ctx, phase.Name, task.Member)
-				if err == nil {
-					found[i] = Task{Member: task.Member}
-					found[i].Steps, err = t.pending(task.Steps, holds)
-				}
-				errs[i] = err
-			})
-		}
-		wg.Wait()
-		if err := errors.Join(errs...); err != nil {
-			return Plan{}, fmt.Errorf("%s: %w", phase.Name, err)
-		}
-		found = slices.DeleteFunc(found, func(t Task) bool { return len(t.Steps) == 0 })
-		if len(found) > 0 {
-			left.Phases = append(left.Phases, Phase{Name: phase.Name, Serial: phase.Serial, Tasks: found})
+		for _, task := range phase.Tasks {
+			if task.Member.Address == m.Address {
+				out = append(out, task.Steps...)
+			}
 		}
 	}
-	return left, nil
+	return out
+}
+
+// with returns the plan of those steps for which there is a reason.
+func (p Plan) with(reasons map[stepKey]string) Plan {
+	var left Plan
+	for _, phase := range p.Phases {
+		kept := phase.empty()
+		for _, task := range phase.Tasks {
+			todo := Task{Member: task.Member}
+			for _, s := range task.Steps {
+				if s.Why = reasons[s.key(task.Member.Address)]; s.Why != "" {
+					todo.Steps = append(todo.Steps, s)
+				}
+			}
+			if len(todo.Steps) > 0 {
+				kept.Tasks = append(kept.Tasks, todo)
+			}
+		}
+		if len(kept.Tasks) > 0 {
+			left.Phases = append(left.Phases, kept)
+		}
+	}
+	return left
+}
+
+// reasons returns why steps of the host are to be done. A step that serves another
+// is done with it, and one that another writes over after it.
+func (t *target) reasons(steps []Step, why func(*target, Step) (string, error)) (map[stepKey]string, error) {
+	out, err := t.askAll(steps, why)
+	if err != nil {
+		return nil, err
+	}
+	at := t.member.Address
+	settled(steps, out, at)
+	for _, s := range steps {
+		switch {
+		case s.After != "" && out[s.key(at)] == "" && out[stepKey{at, s.After, s.Nth}] != "":
+			out[s.key(at)] = "after " + s.After
+		case s.With == "":
+		case out[stepKey{at, s.With, s.Nth}] != "":
+			out[s.key(at)] = "for " + s.With
+		case t.ledger.broken(s.ID): // it comes after the step that it serves, which holds
+			out[s.key(at)] = halfway
+		}
+	}
+	changed := map[string]bool{}
+	for _, s := range steps {
+		if out[s.key(at)] == "" {
+			continue
+		}
+		if out[s.key(at)] == restarts {
+			out[s.key(at)] += t.because(s, changed)
+		}
+		for _, p := range s.Do.footprint().made() {
+			changed[p] = true
+		}
+	}
+	return out, nil
+}
+
+// askAll asks why of the steps that stand for themselves, of all at once: many may
+// wait for an answer of the host.
+func (t *target) askAll(steps []Step, why func(*target, Step) (string, error)) (map[stepKey]string, error) {
+	reasons := make([]string, len(steps))
+	errs := make([]error, len(steps))
+	var wg sync.WaitGroup
+	for i, s := range steps {
+		if s.With != "" {
+			continue
+		}
+		wg.Go(func() {
+			if reasons[i], errs[i] = why(t, s); errs[i] != nil {
+				errs[i] = fmt.Errorf("host %s: %s: %w", t.member.Name(), s.ID, errs[i])
+			}
+		})
+	}
+	wg.Wait()
+	out := map[stepKey]string{}
+	for i, s := range steps {
+		out[s.key(t.member.Address)] = reasons[i]
+	}
+	return out, cmp.Or(errs...)
+}
+
+// made returns the files that a step makes or changes.
+func (f footprint) made() []string {
+	out := slices.Clone(f.Paths)
+	for _, b := range f.Blocks {
+		out = append(out, b.Path)
+	}
+	return out
 }
 
 // readLedgers reads the ledgers of the members, all at once.
@@ -77,27 +188,10 @@ func (e *Engine) readLedgers(ctx context.Context, members []Member) error {
 	errs := make([]error, len(members))
 	var wg sync.WaitGroup
 	for i, m := range members {
-		wg.Go(func() { _, errs[i] = e.target(ctx, "", m) })
+		wg.Go(func() { _, errs[i] = e.target(ctx, "plan", m) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-// pending returns those of a task's steps that do not hold. A step that serves
-// another is pending with it.
-func (t *target) pending(steps []Step, holds func(*target, Step) (bool, error)) ([]Step, error) {
-	todo := map[string]bool{}
-	for _, s := range steps {
-		if s.With != "" {
-			continue
-		}
-		yes, err := holds(t, s)
-		if err != nil {
-			return nil, fmt.Errorf("host %s: %s: %w", t.member.Name(), s.ID, err)
-		}
-		todo[s.ID] = !yes
-	}
-	return slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return !todo[cmp.Or(s.With, s.ID)] }), nil
 }
 
 // holds reports whether a step has nothing to do: the host says so, or, where
@@ -108,6 +202,9 @@ func (t *target) holds(ctx context.Context, s Step) (bool, error) {
 	}
 	if s.Mends != (StepRef{}) {
 		return !t.engine.broken(s.Mends), nil
+	}
+	if s.Unless != "" && t.ledger.knows(s.Unless) {
+		return true, nil
 	}
 	if a, ok := s.Do.(asker); ok {
 		return a.holds(ctx, t)
@@ -131,11 +228,16 @@ func (p Plan) withoutUnused() (Plan, error) {
 		exec, ok := s.Do.(Exec)
 		return ok && exec.Capture != "" && !strings.Contains(text, exec.Capture.String())
 	}
+	return p.filtered(unused), nil
+}
+
+// filtered returns the plan without the steps that drop names.
+func (p Plan) filtered(drop func(Step) bool) Plan {
 	var out Plan
 	for _, phase := range p.Phases {
-		left := Phase{Name: phase.Name, Serial: phase.Serial}
+		left := phase.empty()
 		for _, task := range phase.Tasks {
-			if steps := slices.DeleteFunc(slices.Clone(task.Steps), unused); len(steps) > 0 {
+			if steps := slices.DeleteFunc(slices.Clone(task.Steps), drop); len(steps) > 0 {
 				left.Tasks = append(left.Tasks, Task{Member: task.Member, Steps: steps})
 			}
 		}
@@ -143,5 +245,10 @@ func (p Plan) withoutUnused() (Plan, error) {
 			out.Phases = append(out.Phases, left)
 		}
 	}
-	return out, nil
+	return out
+}
+
+// withoutIdle leaves out the steps that serve a step which is not to be done.
+func (p Plan) withoutIdle() Plan {
+	return p.filtered(func(s Step) bool { return s.For != (StepRef{}) && !p.has(s.For) })
 }

@@ -16,7 +16,34 @@ type Plan struct {
 type Phase struct {
 	Name   string
 	Serial bool
+	Policy Policy `json:",omitempty"`
 	Tasks  []Task
+}
+
+// Policy says what follows when a host fails in a phase.
+type Policy string
+
+// The policies. The usual one ends the plan after a phase in which a master
+// failed, and goes on without a node that did.
+const (
+	Usual   Policy = ""
+	Gate    Policy = "gate"    // nothing comes after a phase in which any host failed
+	Despite Policy = "despite" // the other hosts go on, masters too
+)
+
+// strict is the plan with a gate behind every phase.
+func (p Plan) strict() Plan {
+	out := Plan{Phases: slices.Clone(p.Phases)}
+	for i := range out.Phases {
+		out.Phases[i].Policy = Gate
+	}
+	return out
+}
+
+// empty returns the phase without its tasks.
+func (p Phase) empty() Phase {
+	p.Tasks = nil
+	return p
 }
 
 // Task is what one host does in a phase, step after step.

@@ -1,13 +1,13 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +18,9 @@ import (
 type Step struct {
 	ID   string // unique on its host; the ledger knows the step by it
 	With string // ID of a step that this one serves: done whenever that one is to be done, "" on its own account
+	// After is the ID of a step before this one that may write over what this
+	// one makes: it is done again whenever that one is.
+	After string `json:",omitempty"`
 	// Undoes is the ID of a step whose work this one takes back: where the
 	// host's ledger knows no such step, what is there is somebody else's, and
 	// nothing is done.
@@ -25,8 +28,51 @@ type Step struct {
 	// Mends is a step that may have stopped half way, on another host too:
 	// only where it began and never ended is this one done.
 	Mends StepRef
-	Do    Action
+	// About is the address of the member that the step is for, where another
+	// member runs it. When that one has failed the step is left out, and when
+	// the step fails it is that one which failed. "": the member that runs it.
+	About string
+	// Again says that the command may be run again though it is not known how
+	// far it came, as when the host was lost meanwhile.
+	Again bool
+	// Reads are the files that a service reads when it starts: a plan names
+	// them as the reason of a restart.
+	Reads []string
+	// Tells are systemd units, on the member that the step is for, whose
+	// journal says why it failed. A Service tells of its own unit.
+	Tells []string
+	// Disturbs is what the step disturbs where a cluster stands.
+	Disturbs Disturbance
+	// Nth counts, from 0, the steps before it that have its ID on its host, in a
+	// plan that does something, and later something else in its place. The engine
+	// fills it in.
+	Nth int `json:",omitempty"`
+	// Operation tells a step that is done once for each operation, such as one
+	// restore, from the same step of another operation; "" where what was done
+	// once is done for good.
+	Operation string `json:",omitempty"`
+	// Why is why the step is to be done. The engine fills it in.
+	Why string
+	// Unless is the ID of a step of the same host that makes this one
+	// needless: where the host's ledger knows it, nothing is done.
+	Unless string
+	// Tolerate says that the plan goes on, and tells of it, when the step fails.
+	Tolerate bool `json:",omitempty"`
+	// For is a step, on another host too, that this one serves: it is done
+	// only when that one is to be done.
+	For StepRef
+	Do  Action
 }
+
+// Disturbance is what users of a cluster notice of a step.
+type Disturbance struct {
+	Services []string `json:"services,omitempty"` // units that stop, for a moment or for good
+	Pods     bool     `json:"pods,omitempty"`     // pods of the host end or lose their network
+	API      bool     `json:"api,omitempty"`      // the API of this master is away
+}
+
+// subject is the address of the member that the step is for.
+func (s Step) subject(m Member) string { return cmp.Or(s.About, m.Address) }
 
 // StepRef names a step of a host.
 type StepRef struct{ Address, ID string }
@@ -54,38 +100,20 @@ func (c Captured) String() string { return "⟨" + string(c) + "⟩" }
 // unpacked there.
 type Helper struct{}
 
-// Load brings an image to the host: only the blobs which the host lacks are
-// sent, and its tree is unpacked into Image.Rootfs.
-type Load struct {
-	Ref    string
-	Digest string
-	Rootfs string
-}
-
-// Feed streams the container images of a layout, as an OCI archive, into the
-// standard input of a command on the host, which keeps them below Into.
-type Feed struct {
-	Layout string
-	Argv   []string
-	Env    []string
-	Into   string
-}
-
 // Claim reserves paths for the software that is about to be installed. A path
 // that exists already belongs to somebody else and is an error; at reset the
 // claimed paths are removed with all that is below them.
 //
 // A path in IfAbsent may exist, and is then left alone for ever; one that does
-// not is claimed.
-type Claim struct{ Paths, IfAbsent []string }
-
-// Install copies files of a directory of the image's tree into a directory of
-// the host. A file that exists there already and is not ours is an error.
-type Install struct {
-	Rootfs string
-	From   string // relative to Rootfs
-	Names  []string
-	To     string // absolute
+// not is claimed. A directory in IfEmpty likewise, but it is removed only when
+// nothing is left in it.
+//
+// Parameters are those of the kernel that the software sets by itself, by their
+// names in sysctl.d(5): at reset they get the values that they have now.
+type Claim struct {
+	Paths, IfAbsent []string
+	IfEmpty         []string `json:",omitempty"`
+	Parameters      []string `json:",omitempty"`
 }
 
 // Write makes a file with the given content.
@@ -93,7 +121,8 @@ type Write struct {
 	Path   string
 	Data   string
 	Mode   fs.FileMode
-	Secret bool // Data is not printed
+	Secret bool   // Data is not printed
+	From   string `json:",omitempty"` // the template of an image that Data was made of
 }
 
 // Block puts lines, marked as sealrt's, into a file that belongs to the host,
@@ -104,23 +133,31 @@ type Block struct {
 	Text string
 }
 
-// Exec runs a command once. With Recover set, that command runs first when an
-// earlier attempt began and did not end well.
+// Exec runs a command once. What Recover says is done first, in order, when an
+// earlier attempt began and did not end well. The commands of Inverse take back
+// what it did: a reset runs them, the last first. They may be repeated, and run
+// also where Argv never came to its end.
 type Exec struct {
 	Argv     []string
 	Env      []string
-	Recover  []string
-	Capture  Captured // standard output, trimmed, becomes this value; runs when a step that uses it does
-	Timeout  time.Duration
-	Tolerate bool // a failure is told and the plan goes on
-	Always   bool // runs whenever the plan does
+	Stdin    string `json:",omitempty"` // what the command reads; it may be secret, and is not printed
+	Recover  []Action
+	Inverse  [][]string    `json:",omitempty"`
+	Makes    []string      `json:",omitempty"` // files that it has to make: nobody else's may be there, and a reset removes them
+	Empties  *Emptying     `json:",omitempty"` // a node of pods: what keeps them there is in the error
+	Capture  Captured      // standard output, trimmed, becomes this value; runs when a step that uses it does
+	Timeout  time.Duration `json:"-"` // 0: the cluster's limit. It is no part of what the step does.
+	Tolerate bool          // a failure is told and the plan goes on
+	Retry    bool          `json:"-"` // repeating it does no harm: it is tried again for a while when it fails
+	Always   bool          // runs whenever the plan does
+	Tell     bool          `json:",omitempty"` // the last line that it prints is told
 }
 
 // Await repeats a command until it exits 0, or until the time is over.
 type Await struct {
 	Argv    []string
 	Env     []string
-	Timeout time.Duration
+	Timeout time.Duration `json:"-"` // 0: the cluster's limit
 }
 
 // Service is a systemd unit that starts at boot and, if Running, runs now.
@@ -132,15 +169,26 @@ type Service struct {
 }
 
 // Present demands that the container runtime of the host knows each name.
-// Argv is a command that lists the known names, one a line.
+// Argv is a command that lists the known names, one a line; while it fails it is
+// repeated, as long as a host may take to be Ready.
 type Present struct {
 	Argv  []string
 	Names []string
+	// Patience is how long names may be missing before they are given up, counted
+	// from when the last one came: for a container runtime that takes images in
+	// by itself.
+	Patience time.Duration
 }
 
 // Remove deletes paths and what is below them; file systems mounted there are
 // unmounted first, and no other file system is entered.
-type Remove struct{ Paths []string }
+type Remove struct {
+	Paths []string
+	IfAny bool `json:",omitempty"` // there is nothing to do where none of them is; else it is done whenever a plan runs
+}
+
+// Mark changes nothing: that it was reached is in the host's ledger.
+type Mark struct{ Text string }
 
 // Undo takes back what the host's ledger says was made, last first, and then
 // removes what sealrt itself keeps there. A store of images that the host's
@@ -148,21 +196,18 @@ type Remove struct{ Paths []string }
 type Undo struct{}
 
 func (Helper) String() string { return "put sealrt at " + HelperPath }
-func (a Load) String() string {
-	return fmt.Sprintf("load %s (%s) into %s", a.Ref, short(a.Digest), a.Rootfs)
-}
-func (a Feed) String() string { return fmt.Sprintf("feed %s to %s", a.Layout, words(a.Argv)) }
 func (a Claim) String() string {
-	return "claim " + strings.Join(a.Paths, " ")
-}
-func (a Install) String() string {
-	return fmt.Sprintf("install %s of %s to %s", words(a.Names), path.Join(a.Rootfs, a.From), a.To)
+	s := "claim " + strings.Join(a.Paths, " ")
+	if n := len(a.Parameters); n > 0 {
+		s += fmt.Sprintf(", note %d kernel parameters", n)
+	}
+	return s
 }
 func (a Write) String() string {
 	return fmt.Sprintf("write %s (%04o, %d bytes)", a.Path, a.Mode, len(a.Data))
 }
 func (a Block) String() string {
-	return fmt.Sprintf("block %q in %s: %s", a.Name, a.Path, strings.TrimSpace(a.Text))
+	return fmt.Sprintf("block %q in %s: %s", a.Name, a.Path, strings.ReplaceAll(strings.TrimSpace(a.Text), "\n", "; "))
 }
 func (a Exec) String() string {
 	s := "run " + words(a.Argv)
@@ -185,8 +230,9 @@ func (a Present) String() string {
 	return fmt.Sprintf("check that %d container images are present", len(a.Names))
 }
 func (a Remove) String() string { return "remove " + strings.Join(a.Paths, " ") }
+func (a Mark) String() string   { return "record: " + a.Text }
 func (Undo) String() string {
-	return "undo what " + ledgerPath + " says, remove what is sealrt's in " + Home
+	return "undo what " + LedgerPath + " says, remove what is sealrt's in " + Home
 }
 
 // words joins an argument vector for reading; it is not quoted for a shell.
@@ -205,41 +251,57 @@ func (s Step) hash() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("hash step %s: %w", s.ID, err)
 	}
-	sum := sha256.Sum256(append([]byte(fmt.Sprintf("%T\n", s.Do)), raw...))
+	kind := fmt.Sprintf("%T\n", s.Do)
+	if s.Operation != "" {
+		kind = s.Operation + "\n" + kind
+	}
+	sum := sha256.Sum256(append([]byte(kind), raw...))
 	return hex.EncodeToString(sum[:]), nil
 }
 
 // footprint is what a step leaves on a host.
 type footprint struct {
 	Paths  []string `json:"paths,omitempty"`  // files that it makes
+	Links  []Link   `json:"links,omitempty"`  // links that it makes; removed while they lead where they did
 	Dirs   []string `json:"dirs,omitempty"`   // directories made to hold them; removed when empty
 	Trees  []string `json:"trees,omitempty"`  // directories that its software fills
-	Blocks []Block  `json:"blocks,omitempty"` // marked lines in files of the host's
-	Units  []string `json:"units,omitempty"`  // services that it enables
+	Blocks []block  `json:"blocks,omitempty"` // marked lines in files of the host's
+	Units  []string `json:"units,omitempty"`  // services that it enables, and mounts
+	Moved  *moved   `json:"moved,omitempty"`  // what Home is a link to
+	// Over says that a command writes the files whatever is in them: steps that
+	// made one of them before have to make it again.
+	Over bool `json:"over,omitempty"`
+	// Inverse are the commands that take back what no path shows, in the order
+	// of what they take back.
+	Inverse [][]string `json:"inverse,omitempty"`
+
+	Sysctls map[string]string `json:"sysctls,omitempty"` // parameters of the kernel, as they were before
+	Modules []string          `json:"modules,omitempty"` // modules of the kernel that it loads
 }
 
 func (f footprint) empty() bool {
-	return len(f.Paths)+len(f.Dirs)+len(f.Trees)+len(f.Blocks)+len(f.Units) == 0
+	return len(f.Paths)+len(f.Links)+len(f.Dirs)+len(f.Trees)+len(f.Blocks)+len(f.Units)+len(f.Inverse)+len(f.Sysctls)+len(f.Modules) == 0 && f.Moved == nil
 }
 
-func (Helper) footprint() footprint    { return footprint{} }
-func (Load) footprint() footprint      { return footprint{} }
-func (Feed) footprint() footprint      { return footprint{} }
-func (a Claim) footprint() footprint   { return footprint{Trees: slices.Clone(a.Paths)} }
-func (a Write) footprint() footprint   { return footprint{Paths: []string{a.Path}} }
-func (a Block) footprint() footprint   { return footprint{Blocks: []Block{{Path: a.Path, Name: a.Name}}} }
-func (Exec) footprint() footprint      { return footprint{} }
+func (Helper) footprint() footprint  { return footprint{} }
+func (a Claim) footprint() footprint { return footprint{Trees: slices.Clone(a.Paths)} }
+func (a Write) footprint() footprint { return footprint{Paths: []string{a.Path}} }
+func (a Block) footprint() footprint { return footprint{Blocks: []block{{Path: a.Path, Name: a.Name}}} }
+func (a Exec) footprint() footprint {
+	return footprint{Inverse: a.Inverse, Paths: slices.Clone(a.Makes), Over: len(a.Makes) > 0}
+}
 func (Await) footprint() footprint     { return footprint{} }
 func (a Service) footprint() footprint { return footprint{Units: []string{a.Unit}} }
 func (Present) footprint() footprint   { return footprint{} }
 func (Remove) footprint() footprint    { return footprint{} }
 func (Undo) footprint() footprint      { return footprint{} }
+func (Mark) footprint() footprint      { return footprint{} }
 
 // asks says which actions ask the host itself, whenever a plan runs, whether
 // there is anything to do; the ledger alone does not tell.
 func asks(a Action) bool {
 	switch a := a.(type) {
-	case Helper, Load, Await, Present, Remove, Flush, Undo, Service:
+	case Helper, Load, Drop, Withdraw, Relocate, Await, Present, Remove, Flush, Undo, Service:
 		return true
 	case Exec:
 		return a.Always || a.Capture != ""

@@ -37,6 +37,30 @@ func TestWhatIsSomebodyElsesIsFoundBeforeAnythingIsDone(t *testing.T) {
 	}
 }
 
+func TestWhatLiesWhereTheLinkIsToBeIsFoundBeforeAnythingIsDone(t *testing.T) {
+	x := newBed(t)
+	x.a.Respond([]string{"test", "-L", runtime.Home}, "", 1)
+	err := x.Check(t.Context(), onA(runtime.Step{ID: "data directory", Do: runtime.Relocate{To: "/data"}}))
+	if err == nil || !strings.Contains(err.Error(), "host 10.0.0.1: /var/lib/sealrt is a directory already: move what is in it to /data") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestTreeBehindALinkIsOursWhenThePlanIsMadeAgain(t *testing.T) {
+	x := newBed(t)
+	linked(x.a)
+	const tree = "/var/lib/sealrt/rootfs/0123"
+	x.a.WriteFile(runtime.LedgerPath, 0o600, nil)
+	load := onA(runtime.Step{ID: "load", Do: runtime.Load{Ref: "x:1", Digest: "sha256:0123", Rootfs: tree}})
+	if err := x.engine().Run(t.Context(), load); err == nil {
+		t.Fatal("an image that nobody has was loaded: this test cannot tell")
+	}
+	x.a.WriteFile(tree+"/bin/x", 0o755, nil)
+	if err := x.engine().Check(t.Context(), load); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWhatIsOursDoesNotStandInTheWay(t *testing.T) {
 	x := newBed(t)
 	plan := onA(write("/etc/conf", "x"), runtime.Step{ID: "claim", Do: runtime.Claim{Paths: []string{"/etc/kubernetes"}}})
@@ -83,7 +107,7 @@ func TestResetKeepsTheStoreOfTheHostsUser(t *testing.T) {
 	for _, name := range []string{"store/index.json", "rootfs/0123/bin/x", "scratch/kubectl/cache", "bin/sealrt"} {
 		x.a.WriteFile("/var/lib/sealrt/"+name, 0o644, []byte("ours"))
 	}
-	if err := x.Run(t.Context(), onA(runtime.Step{ID: "undo", Do: runtime.Undo{}})); err != nil {
+	if err := x.Run(t.Context(), onA(exec("make", "make-cluster"), runtime.Step{ID: "undo", Do: runtime.Undo{}})); err != nil {
 		t.Fatal(err)
 	}
 	got := slices.DeleteFunc(x.a.Files(), func(p string) bool { return !strings.HasPrefix(p, "/var/lib/sealrt/") })
@@ -118,5 +142,21 @@ func TestResetSweepsFilesThatWereCutOff(t *testing.T) {
 	}
 	if _, _, err := x.a.File("/etc/.sealrt-other-file"); err != nil {
 		t.Error("a file that is not ours is gone")
+	}
+}
+
+func TestResetLeavesTheFileSystemThatIsMountedWhereSealrtLives(t *testing.T) {
+	x := newBed(t)
+	if err := x.engine().Run(t.Context(), onA(write("/var/lib/sealrt/x/conf", "x"))); err != nil {
+		t.Fatal(err)
+	}
+	x.a.Respond([]string{"rmdir", "--ignore-fail-on-non-empty", "/var/lib/sealrt"}, "", 1) // Device or resource busy
+	undo := onA(runtime.Step{ID: "undo", Do: runtime.Undo{}})
+	if err := x.engine().Run(t.Context(), undo); err == nil {
+		t.Error("the directory resists, and nobody is told")
+	}
+	x.a.WriteFile("/proc/self/mounts", 0o444, []byte("proc /proc proc rw 0 0\n/dev/sdb /var/lib/sealrt ext4 rw 0 0\n"))
+	if err := x.engine().Run(t.Context(), undo); err != nil {
+		t.Error(err)
 	}
 }

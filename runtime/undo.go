@@ -4,75 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/sealrt/sealrt/runtime/host"
 )
-
-// marks returns the lines between which a block of ours stands.
-func (a Block) marks() (begin, end string) {
-	return "# begin sealrt " + a.Name, "# end sealrt " + a.Name
-}
-
-// without returns the text of a file with the block taken out.
-func (a Block) without(text string) string {
-	begin, end := a.marks()
-	var out strings.Builder
-	inside := false
-	for line := range strings.Lines(text) {
-		switch strings.TrimSuffix(line, "\n") {
-		case begin:
-			inside = true
-		case end:
-			inside = false
-		default:
-			if !inside {
-				out.WriteString(line)
-			}
-		}
-	}
-	return out.String()
-}
-
-func (a Block) apply(ctx context.Context, t *target) error {
-	return a.rewrite(ctx, t, func(old string) string {
-		begin, end := a.marks()
-		old = a.without(old)
-		if old != "" && !strings.HasSuffix(old, "\n") {
-			old += "\n"
-		}
-		return old + begin + "\n" + strings.TrimSuffix(t.engine.fill(a.Text), "\n") + "\n" + end + "\n"
-	})
-}
-
-// rewrite changes the file and keeps its mode.
-func (a Block) rewrite(ctx context.Context, t *target, change func(string) string) error {
-	raw, err := host.ReadFile(ctx, t.Host, a.Path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	text := change(string(raw))
-	if text == string(raw) {
-		return nil
-	}
-	mode := fs.FileMode(0o644)
-	if err == nil {
-		out, err := host.Output(ctx, t.Host, "stat", "-c", "%a", a.Path)
-		if err != nil {
-			return err
-		}
-		bits, err := strconv.ParseUint(strings.TrimSpace(string(out)), 8, 12)
-		if err != nil {
-			return fmt.Errorf("mode of %s: %w", a.Path, err)
-		}
-		mode = fs.FileMode(bits)
-	}
-	return host.Put(ctx, t.Host, a.Path, mode, strings.NewReader(text))
-}
 
 // apply unmounts what is mounted below the paths, the deepest first, and
 // removes them.
@@ -121,6 +58,7 @@ func (Undo) apply(ctx context.Context, t *target) error {
 	for _, f := range feet {
 		errs = append(errs, t.undo(ctx, f))
 	}
+	errs = append(errs, t.incomplete(ctx))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w (run reset again when that is mended)", err)
 	}
@@ -132,10 +70,27 @@ func (Undo) apply(ctx context.Context, t *target) error {
 	if err := (Remove{Paths: ours[:]}).apply(ctx, t); err != nil {
 		return err
 	}
-	if err := t.rmdir(ctx, Home); err != nil {
+	if err := t.leave(ctx, feet); err != nil {
 		return err
 	}
 	t.engine.forget(t.member)
+	return t.tellOfDirs(ctx, feet)
+}
+
+// tellOfDirs names the directories that were made and stay, since there is
+// something in them that nobody made here.
+func (t *target) tellOfDirs(ctx context.Context, feet []footprint) error {
+	var dirs []string
+	for _, f := range feet {
+		dirs = append(dirs, slices.DeleteFunc(slices.Clone(f.Dirs), func(d string) bool { return strings.HasPrefix(d+"/", Home+"/") })...)
+	}
+	left, err := t.present(ctx, dirs)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	ev := t.event(t.step)
+	ev.State, ev.Note = Warned, fmt.Sprintf("%s stays, with what somebody else put there", strings.Join(left, ", "))
+	t.engine.tell(ev)
 	return nil
 }
 
@@ -143,23 +98,44 @@ func (Undo) apply(ctx context.Context, t *target) error {
 func (t *target) undo(ctx context.Context, f footprint) error {
 	var errs []error
 	for _, u := range f.Units {
-		known, err := t.exists(ctx, path.Join("/etc/systemd/system", u+".service"))
-		if err == nil && known {
-			err = t.Run(ctx, host.Command{Argv: []string{"systemctl", "disable", "--now", u}})
-		}
-		errs = append(errs, err)
+		errs = append(errs, t.ununit(ctx, u))
+	}
+	for _, argv := range slices.Backward(f.Inverse) {
+		errs = append(errs, t.Run(ctx, host.Command{Argv: argv}))
 	}
 	for _, b := range f.Blocks {
-		errs = append(errs, b.rewrite(ctx, t, b.without))
+		errs = append(errs, t.unblock(ctx, b))
+	}
+	for _, l := range f.Links {
+		errs = append(errs, t.unlink(ctx, l))
 	}
 	if paths := slices.Concat(f.Paths, f.Trees); len(paths) > 0 {
 		errs = append(errs, Remove{Paths: paths}.apply(ctx, t))
 	}
-	errs = append(errs, t.sweep(ctx, f))
+	errs = append(errs, t.unkernel(ctx, f), t.sweep(ctx, f))
 	for _, d := range f.Dirs { // the deepest first
 		errs = append(errs, t.rmdir(ctx, d))
 	}
 	return errors.Join(errs...)
+}
+
+// ununit stops a unit, and has it start no more. One whose file is gone, or was
+// never made, may run still, and have links that enable it: systemctl removes
+// them too, and says that there is no such unit.
+func (t *target) ununit(ctx context.Context, unit string) error {
+	known, err := t.exists(ctx, unitFile(unit))
+	if err != nil {
+		return err
+	}
+	if known {
+		return t.Run(ctx, host.Command{Argv: []string{"systemctl", "disable", "--now", unit}})
+	}
+	for _, verb := range []string{"stop", "disable"} {
+		if _, err := t.says(ctx, host.Command{Argv: []string{"systemctl", verb, unit}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweep removes what a write that was cut off left beside the files of a
@@ -177,17 +153,31 @@ func (t *target) sweep(ctx context.Context, f footprint) error {
 	if err != nil || len(dirs) == 0 {
 		return err
 	}
-	argv := slices.Concat([]string{"find"}, dirs, []string{"-maxdepth", "1", "-type", "f", "-name", host.Unfinished, "-delete"})
-	return t.Run(ctx, host.Command{Argv: argv})
+	return t.Run(ctx, host.Command{Argv: unfinished(dirs...)})
 }
 
-// rmdir removes a directory that may be missing, unless something is in it.
+// unfinished is the command that removes from directories what a write that was
+// cut off left there.
+func unfinished(dirs ...string) []string {
+	return slices.Concat([]string{"find"}, dirs, []string{"-maxdepth", "1", "-type", "f", "-name", host.Unfinished, "-delete"})
+}
+
+// rmdir removes a directory that may be missing, unless something is in it, or
+// a file system of the host's is mounted there.
 func (t *target) rmdir(ctx context.Context, dir string) error {
 	there, err := t.exists(ctx, dir)
 	if err != nil || !there {
 		return err
 	}
-	return t.Run(ctx, host.Command{Argv: []string{"rmdir", "--ignore-fail-on-non-empty", dir}})
+	refused := t.Run(ctx, host.Command{Argv: []string{"rmdir", "--ignore-fail-on-non-empty", dir}})
+	if refused == nil || lost(refused) {
+		return refused
+	}
+	raw, err := host.ReadFile(ctx, t.Host, "/proc/self/mounts")
+	if err == nil && slices.Contains(mountsBelow(string(raw), []string{dir}), dir) {
+		return nil
+	}
+	return refused
 }
 
 // forget drops what the engine remembers of a member's ledger.

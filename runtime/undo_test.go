@@ -19,10 +19,10 @@ func TestMountsBelowAreFoundTheLastFirst(t *testing.T) {
 }
 
 func TestBlockTakesOnlyItsOwnLinesOut(t *testing.T) {
-	ours := Block{Name: "one"}
 	text := "127.0.0.1 localhost\n# begin sealrt one\n10.0.0.1 api\n# end sealrt one\n# begin sealrt two\nx\n# end sealrt two\nlast"
 	want := "127.0.0.1 localhost\n# begin sealrt two\nx\n# end sealrt two\nlast"
-	if diff := cmp.Diff(want, ours.without(text)); diff != "" {
-		t.Error(diff)
+	rest, last := Block{Name: "one"}.without(text)
+	if diff := cmp.Diff(want, rest); diff != "" || last {
+		t.Errorf("%v, %s", last, diff)
 	}
 }

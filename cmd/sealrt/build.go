@@ -43,6 +43,8 @@ type buildFlags struct {
 	timeout      time.Duration
 	push         bool
 	output       string
+	withHelper   bool
+	helperDir    string
 }
 
 func newBuild(env *environment) *cobra.Command {
@@ -93,6 +95,8 @@ func (f *buildFlags) define(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.imageSources, "image-source", nil, "look for container images in `PLACE` before their registry: docker-daemon:, docker-archive:FILE, oci-archive:FILE, oci:DIR, or a cluster image; repeatable")
 	flags.StringArrayVar(&f.addHosts, "add-host", nil, "let RUN find `HOST:IP`; repeatable")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end a RUN that takes longer than `DURATION`, like 10m; 0 waits for ever")
+	flags.BoolVar(&f.withHelper, "with-helper", false, "put sealrt for the image's platform into the image: clients of another platform send it to the hosts")
+	flags.StringVar(&f.helperDir, "helper-dir", "", "for another platform, look in `DIR` for sealrt-linux-arm64 and its like")
 	flags.BoolVar(&f.push, "push", false, "push the image under every tag; layers are sent while others are made")
 	flags.StringVarP(&f.output, "output", "o", "", "write the image to an archive too, `oci-archive:FILE`")
 }
@@ -207,6 +211,9 @@ func (f *buildFlags) options(env *environment) (o builder.Options, err error) {
 	}
 	if o.Compression, err = layer.ParseCompression(f.compression); err != nil {
 		return o, usageError{err}
+	}
+	if f.withHelper {
+		o.Helper = func(p v1.Platform) (string, error) { return helperFile(f.helperDir, p.OS, p.Architecture) }
 	}
 	o.Created, err = env.created()
 	return o, err

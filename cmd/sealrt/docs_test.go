@@ -56,7 +56,7 @@ With ` + "`--progress=json`" + ` each line is one JSON object. Fields that do no
 | started, progress, done | a blob on its way | ref, digest, name, size, done (bytes), node (that needs it) |
 | exists, mounted, skipped | a blob that is not sent: it is there, in another repository of the registry, or left out | the same |
 | tagged | ref names digest now | ref, digest |
-| step | a step of run, reset and the like | state, phase, host, step, does, bytes, seconds, error |
+| step | a step of run, reset and the like | state, phase, host, step, does, bytes, seconds, says (the last line of a hook or an app's command), error; while blobs travel (state sending): bytes (so far), total, from (a host, or client) |
 | error | what ends the command | message |
 `
 

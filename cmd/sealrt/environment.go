@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -33,7 +35,11 @@ type environment struct {
 	progressMode string // flag --progress
 	quiet        bool
 	verbose      bool
-	running      bool // the command line was understood
+	running      bool     // the command line was understood
+	verb         string   // what the user called, once it is running
+	answers      *answers // to questions about secrets; nil: each is asked again
+
+	keeper []string // what keeps the state on masters, instead of the helper there; for tests
 
 	access registry.Options // flags of registryFlags
 	retry  int
@@ -204,8 +210,16 @@ func isTerminal(stream any) bool {
 func (e *environment) render() *renderer {
 	if e.out == nil {
 		e.out = newRenderer(e.stderr, e.mode(), e.verbose)
+		e.out.ascii = isTerminal(e.stderr) && !e.unicode()
 	}
 	return e.out
+}
+
+// unicode reports whether the user's locale is one of UTF-8 (POSIX.1-2024, 8.2).
+func (e *environment) unicode() bool {
+	locale := cmp.Or(e.getenv("LC_ALL"), e.getenv("LC_CTYPE"), e.getenv("LANG"))
+	locale = strings.ReplaceAll(strings.ToLower(locale), "-", "")
+	return strings.Contains(locale, "utf8")
 }
 
 // mode decides how the story is told.

@@ -23,7 +23,8 @@ func newExec(env *environment) *cobra.Command {
 		Short: "Run a command on the hosts of a cluster",
 		Long: `Run a command, as root, on the hosts of a cluster, all at once. The words after
 -- reach the program as they are: no shell reads them. With several hosts each
-line of output begins with its host. Exit 1 when the command fails anywhere.`,
+line of output begins with its host. Hosts that cannot be reached do not stop the
+others. Exit 1 when the command fails anywhere, or a host is not reached.`,
 		Example: `  sealrt exec -- uptime
   sealrt exec --role master -- kubectl --kubeconfig /etc/kubernetes/admin.conf get pods -A`,
 		Args: needArgs("a command", 1, -1),
@@ -34,11 +35,11 @@ line of output begins with its host. Exit 1 when the command fails anywhere.`,
 				return err
 			}
 			defer k.close()
-			members, err := choose(k.cluster, role, only)
+			members, lost, err := k.chooseNow(ctx, role, only)
 			if err != nil {
 				return err
 			}
-			return k.exec(ctx, env, members, args)
+			return errors.Join(k.exec(ctx, env, members, args), lost)
 		},
 	}
 	cmd.Flags().SetInterspersed(false) // what follows the command is its own
@@ -77,14 +78,13 @@ func choose(c *runtime.Cluster, role string, only []string) ([]runtime.Member, e
 }
 
 func (k *known) exec(ctx context.Context, env *environment, members []runtime.Member, argv []string) error {
-	var err error
-	if k.hosts, err = k.dial.connect(ctx, members); err != nil {
-		return err
-	}
 	errs := make([]error, len(members))
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for i, m := range members {
+		if k.hosts[m.Address] == nil { // the others are not kept waiting for it
+			continue
+		}
 		wg.Go(func() {
 			stdout, stderr := env.stdout, env.stderr
 			if len(members) > 1 {

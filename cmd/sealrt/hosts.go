@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,20 +12,24 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/sealrt/sealrt/runtime"
+	"github.com/sealrt/sealrt/runtime/clusterfile"
 	"github.com/sealrt/sealrt/runtime/host"
+	"github.com/sealrt/sealrt/runtime/state"
 )
 
 // sshFlags say how hosts are reached.
 type sshFlags struct {
-	runtime.SSH
+	clusterfile.SSH
 	askPass       bool
 	becomeAskPass bool
 	passwordFD    int
+	helperDir     string
 }
 
 func (f *sshFlags) register(flags *pflag.FlagSet) {
@@ -35,6 +40,7 @@ func (f *sshFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.AcceptNew, "accept-new-host-key", false, "take the key of a host seen for the first time; a changed key is always refused")
 	flags.BoolVar(&f.askPass, "ask-pass", false, "ask for the login password")
 	flags.BoolVar(&f.becomeAskPass, "become-ask-pass", false, "ask for the password of sudo or doas")
+	flags.StringVar(&f.helperDir, "helper-dir", "", "for hosts of another platform, look in `DIR` for sealrt-linux-arm64 and its like")
 	flags.IntVar(&f.passwordFD, "password-fd", -1, "read the password, for the login and for sudo, from this file descriptor")
 }
 
@@ -45,14 +51,17 @@ type dialer struct {
 	flags sshFlags
 	keys  string // known_hosts of the cluster, for --accept-new-host-key
 
+	timeout, silence time.Duration // of a connection; 0: what ssh_config says, or the default
+
 	password, becomePassword func() (string, error)
 	passphrase               func(file string) (string, error)
+	secrets                  *secretReferences
 }
 
-func newDialer(env *environment, f sshFlags, s *runtime.State) (*dialer, error) {
-	d := &dialer{env: env, flags: f, keys: s.Path("known_hosts")}
+func newDialer(env *environment, f sshFlags, s *state.Folder) (*dialer, error) {
+	d := &dialer{env: env, flags: f, keys: s.Path("known_hosts"), secrets: &secretReferences{env: env}}
 	if f.passwordFD >= 0 {
-		secret, err := readSecretFD(f.passwordFD)
+		secret, err := env.answer(fmt.Sprintf("--password-fd %d", f.passwordFD), func() (string, error) { return readSecretFD(f.passwordFD) })
 		if err != nil {
 			return nil, err
 		}
@@ -60,10 +69,10 @@ func newDialer(env *environment, f sshFlags, s *runtime.State) (*dialer, error) 
 		d.becomePassword = d.password
 	}
 	if f.askPass {
-		d.password = sync.OnceValues(func() (string, error) { return askSecret(env, "SSH password: ") })
+		d.password = sync.OnceValues(func() (string, error) { return env.asked("SSH password: ") })
 	}
 	if f.becomeAskPass {
-		d.becomePassword = sync.OnceValues(func() (string, error) { return askSecret(env, "password of "+f.become()+": ") })
+		d.becomePassword = sync.OnceValues(func() (string, error) { return env.asked("password of " + f.become() + ": ") })
 	}
 	var mu sync.Mutex
 	known := map[string]string{}
@@ -73,13 +82,39 @@ func newDialer(env *environment, f sshFlags, s *runtime.State) (*dialer, error) 
 		if p, ok := known[file]; ok {
 			return p, nil
 		}
-		p, err := askSecret(env, "passphrase of "+file+": ")
+		p, err := env.asked("passphrase of " + file + ": ")
+		if errors.Is(err, errNoTerminal) {
+			err = errors.New("there is no terminal to ask on: load the key with ssh-add")
+		}
 		if err == nil {
 			known[file] = p
 		}
 		return p, err
 	}
 	return d, nil
+}
+
+// merged completes what flags say with what the state says.
+func merged(flags, saved clusterfile.SSH) clusterfile.SSH {
+	if flags.User == "" {
+		flags.User = saved.User
+	}
+	if flags.Port == 0 {
+		flags.Port = saved.Port
+	}
+	if flags.Identity == "" {
+		flags.Identity = saved.Identity
+	}
+	if flags.Become == "" {
+		flags.Become = saved.Become
+	}
+	if flags.ProxyJump == "" {
+		flags.ProxyJump = saved.ProxyJump
+	}
+	flags.AcceptNew = flags.AcceptNew || saved.AcceptNew
+	flags.Password = cmp.Or(flags.Password, saved.Password)
+	flags.BecomePassword = cmp.Or(flags.BecomePassword, saved.BecomePassword)
+	return flags
 }
 
 // become is how root is become: sudo unless told otherwise, which does nothing
@@ -91,6 +126,35 @@ func (f sshFlags) become() string {
 	return f.Become
 }
 
+// answers are secrets that were asked for, by the question: a command that is
+// planned again connects again.
+type answers struct {
+	mu    sync.Mutex
+	known map[string]string
+}
+
+// answer returns what was answered to a question before, else asks it.
+func (e *environment) answer(question string, ask func() (string, error)) (string, error) {
+	if e.answers == nil {
+		return ask()
+	}
+	e.answers.mu.Lock()
+	defer e.answers.mu.Unlock()
+	if known, ok := e.answers.known[question]; ok {
+		return known, nil
+	}
+	text, err := ask()
+	if err == nil {
+		e.answers.known[question] = text
+	}
+	return text, err
+}
+
+// asked is askSecret, once for each question.
+func (e *environment) asked(prompt string) (string, error) {
+	return e.answer(prompt, func() (string, error) { return askSecret(e, prompt) })
+}
+
 func readSecretFD(fd int) (string, error) {
 	file := os.NewFile(uintptr(fd), "password-fd")
 	if file == nil {
@@ -98,7 +162,9 @@ func readSecretFD(fd int) (string, error) {
 	}
 	defer file.Close()
 	raw, err := io.ReadAll(io.LimitReader(file, 64<<10))
-	if errors.Is(err, syscall.EBADF) {
+	var is syscall.Stat_t
+	none := syscall.Fstat(fd, &is) != nil || is.Mode&syscall.S_IFMT == 0 // Go's own descriptors are of no kind
+	if errors.Is(err, syscall.EBADF) || err != nil && none {
 		return "", usageError{fmt.Errorf("--password-fd %d: nothing is open there: write %d<FILE at the end of the command", fd, fd)}
 	}
 	if err != nil {
@@ -107,11 +173,13 @@ func readSecretFD(fd int) (string, error) {
 	return strings.TrimRight(string(raw), "\r\n"), nil
 }
 
+var errNoTerminal = errors.New("a password is needed and there is no terminal to ask on: use a key, an agent or --password-fd")
+
 // askSecret asks on the terminal, without echo.
 func askSecret(env *environment, prompt string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return "", errors.New("a password is needed and there is no terminal to ask on: use a key, an agent or --password-fd")
+		return "", errNoTerminal
 	}
 	defer tty.Close()
 	fmt.Fprint(env.stderr, prompt)
@@ -126,9 +194,20 @@ func askSecret(env *environment, prompt string) (string, error) {
 // local is the address that stands for this machine, reached without SSH.
 const local = "localhost"
 
+// dial reaches a host as flags say, and where they do not, as is known of it:
+// what its entry in the Clusterfile says goes before what that says for all.
 func (d *dialer) dial(ctx context.Context, m runtime.Member) (host.Host, error) {
+	ssh := sshFlags{SSH: merged(d.flags.SSH, m.SSH)}
+	password, err := d.secret(d.password, "ssh.password", ssh.Password, "SSH password: ")
+	if err != nil {
+		return nil, err
+	}
+	becomePassword, err := d.secret(d.becomePassword, "ssh.becomePassword", ssh.BecomePassword, "password of "+ssh.become()+": ")
+	if err != nil {
+		return nil, err
+	}
 	if m.Address == local {
-		return &host.Local{Become: d.flags.become(), BecomePassword: d.becomePassword}, nil
+		return &host.Local{Become: ssh.become(), BecomePassword: becomePassword}, nil
 	}
 	addresses, err := host.ParseAddresses(m.Address)
 	if err != nil {
@@ -136,10 +215,10 @@ func (d *dialer) dial(ctx context.Context, m runtime.Member) (host.Host, error) 
 	}
 	a := addresses[0]
 	if a.User == "" {
-		a.User = d.flags.User
+		a.User = ssh.User
 	}
 	if a.Port == 0 {
-		a.Port = d.flags.Port
+		a.Port = ssh.Port
 	}
 	o := host.SSHOptions{
 		Address:        a,
@@ -148,17 +227,18 @@ func (d *dialer) dial(ctx context.Context, m runtime.Member) (host.Host, error) 
 		LocalUser:      d.env.getenv("USER"),
 		Agent:          d.env.getenv("SSH_AUTH_SOCK"),
 		Passphrase:     d.passphrase,
-		Password:       d.password,
-		Become:         d.flags.become(),
-		BecomePassword: d.becomePassword,
-		KnownHosts: []string{
-			d.keys, filepath.Join(d.env.home, ".ssh", "known_hosts"), "/etc/ssh/ssh_known_hosts",
-		},
+		Password:       password,
+		ProxyJump:      ssh.ProxyJump,
+		Become:         ssh.become(),
+		BecomePassword: becomePassword,
+		ConnectTimeout: d.timeout,
+		Silence:        d.silence,
+		AlsoKnown:      d.keys,
 	}
-	if d.flags.Identity != "" {
-		o.Identities = []string{d.flags.Identity}
+	if ssh.Identity != "" {
+		o.Identities = []string{d.env.homely(ssh.Identity)}
 	}
-	if d.flags.AcceptNew {
+	if ssh.AcceptNew {
 		o.AcceptNew = d.keys
 	}
 	return host.Dial(ctx, o)
@@ -174,8 +254,21 @@ func (c connections) Close() {
 	}
 }
 
+// unreachedError says which members have no connection, and why.
+type unreachedError struct {
+	why  map[string]error // by Member.Address
+	errs []error          // in the order of the members
+}
+
+// Error tells of all of them.
+func (e *unreachedError) Error() string { return errors.Join(e.errs...).Error() }
+
+// Unwrap returns the causes.
+func (e *unreachedError) Unwrap() []error { return e.errs }
+
 // connect reaches all members at once. Every host that cannot be reached is in
-// the error; the connections that stand are returned with it.
+// the error, an *unreachedError; the connections that stand are returned with
+// it.
 func (d *dialer) connect(ctx context.Context, members []runtime.Member) (connections, error) {
 	hosts := make([]host.Host, len(members))
 	errs := make([]error, len(members))
@@ -184,13 +277,22 @@ func (d *dialer) connect(ctx context.Context, members []runtime.Member) (connect
 		wg.Go(func() { hosts[i], errs[i] = d.dial(ctx, m) })
 	}
 	wg.Wait()
-	open := connections{}
+	open, lost := connections{}, &unreachedError{why: map[string]error{}}
 	for i, h := range hosts {
 		if errs[i] == nil {
 			open[members[i].Address] = h
+			continue
 		}
+		lost.why[members[i].Address] = errs[i]
+		if !strings.Contains(errs[i].Error(), members[i].Name()) { // a name of ssh_config
+			errs[i] = fmt.Errorf("host %s: %w", members[i].Name(), errs[i])
+		}
+		lost.errs = append(lost.errs, errs[i])
 	}
-	return open, errors.Join(errs...)
+	if len(lost.errs) == 0 {
+		return open, nil
+	}
+	return open, lost
 }
 
 // parseMembers reads the hosts of a role as the user wrote them.
@@ -239,6 +341,9 @@ func resolve(ctx context.Context, given, name string) (string, error) {
 			return "", fmt.Errorf("host %s: no address of %q is known here: give the IP address, or add the name to /etc/hosts: %w", given, name, err)
 		}
 		ip = found[0].IP
+	}
+	if ip.IsLinkLocalUnicast() {
+		return "", usageError{fmt.Errorf("host %s: %s is a link-local address, which other hosts do not reach: write the one that they reach as nodeIP of the host in a Clusterfile", given, ip)}
 	}
 	if ip.IsLoopback() {
 		return "", usageError{fmt.Errorf("host %s: %s is this machine's own loopback address, which no other host reaches: give its address on the network, or name no hosts for a cluster on this machine alone", given, ip)}

@@ -30,7 +30,7 @@ archive: oci-archive:FILE.`,
 			return usageError{errors.New("image: a command is missing")}
 		},
 	}
-	cmd.AddCommand(newImageList(env), newImageSave(env), newImageCopy(env), newImageLint(env))
+	cmd.AddCommand(newImageList(env), newImageSave(env), newImageCopy(env), newImagePush(env), newImageLint(env))
 	return cmd
 }
 

@@ -29,6 +29,7 @@ var imports = []struct {
 	{"artifact/layer", nil},
 	{"runtime/host/hosttest", []string{"runtime/host"}},
 	{"runtime/host", nil},
+	{"runtime/clusterfile", []string{"runtime/host"}}, // addresses
 	{"artifact/disk", nil},
 	{"artifact", []string{"artifact/layer", "artifact/disk"}},
 	{"artifact/store", []string{"artifact", "artifact/layer", "artifact/disk"}},

@@ -32,6 +32,10 @@ digests, labels and settings; the layers, each with the instruction that made it
 the container images inside; what signs or describes it; and, in the store, how
 many bytes other images share and how many are its own, which rmi would free.
 
+The components of a rootfs image and their versions are read from its program and
+from the names of the container images; "unknown" where neither tells. They are not
+shown with --remote, since the program is large.
+
 REF is an image of the store. Nothing is asked of a network for it; with --remote
 it is read in its registry instead, and not pulled. It may also be an archive,
 which is read where it lies: oci-archive:FILE.
@@ -164,6 +168,7 @@ type variantJSON struct {
 	Cmd          []string          `json:"cmd,omitempty"`
 	Layers       []layerJSON       `json:"layers"`
 	Inside       []insideJSON      `json:"containerImages,omitempty"` // that are inside
+	Components   []componentJSON   `json:"components,omitempty"`      // of the distribution, as the image tells; not asked of a registry
 	Problem      string            `json:"problem,omitempty"`         // why those inside cannot be read
 }
 
@@ -191,6 +196,9 @@ func inspect(ctx context.Context, env *environment, src artifact.Source, n artif
 		j := describe(v)
 		j.overlapJSON = overlap(blobsOf(v))
 		if err := j.lookInside(ctx, env, src, n.Ref, v); err != nil {
+			return nil, err
+		}
+		if err := j.lookAtParts(ctx, env, src, n.Ref, v); err != nil {
 			return nil, err
 		}
 		report.Platforms = append(report.Platforms, j)

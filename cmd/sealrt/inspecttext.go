@@ -61,6 +61,9 @@ func (p *variantJSON) print(row func(name, value string), several bool) {
 	for _, i := range p.Inside {
 		row("inside", i.what())
 	}
+	for _, c := range p.Components {
+		row("component", c.what())
+	}
 	row("problem", p.Problem)
 }
 

@@ -7,25 +7,31 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
-	goruntime "runtime"
+	"path"
+	"slices"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/sealrt/sealrt/artifact"
 	"github.com/sealrt/sealrt/artifact/store"
+	"github.com/sealrt/sealrt/distros"
 	"github.com/sealrt/sealrt/runtime"
+	"github.com/sealrt/sealrt/runtime/registry"
+	"github.com/sealrt/sealrt/runtime/state"
 )
 
 // openImages finds each image in the store, in its registry, or in an archive,
-// and returns with them the one place that all their blobs are read from. What
-// approved does not allow is not opened.
+// lays patches over the rootfs image, and returns with them the one place that
+// all their blobs are read from. What approved does not allow is not opened.
 func openImages(ctx context.Context, env *environment, args []string, platform v1.Platform, approved judged) ([]runtime.Image, artifact.Source, error) {
 	store, err := env.heldStore(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	var images []runtime.Image
+	var found []foundImage
 	sources := byReference{}
 	for i, arg := range args {
 		ref, src, err := locate(ctx, env, store, arg)
@@ -41,25 +47,15 @@ func openImages(ctx context.Context, env *environment, args []string, platform v
 			return nil, nil, err
 		}
 		image.Ref = ref
-		images = append(images, image)
+		found = append(found, foundImage{image, pinned, src})
 		sources[ref.Name()] = append(sources[ref.Name()], src)
 	}
-	return images, sources, nil
-}
-
-// requireImages refuses images that are nowhere before a host is asked for
-// anything. They are fetched when the platform of the hosts is known.
-func requireImages(ctx context.Context, env *environment, args []string) error {
-	for _, arg := range args {
-		ref, src, err := whereIs(ctx, env, arg, false)
-		if err == nil {
-			_, err = src.Resolve(ctx, ref)
-		}
-		if err != nil {
-			return err
-		}
+	images, patched, err := layOver(ctx, env, store, found, platform)
+	if patched {
+		name := images[0].Ref.Name()
+		sources[name] = append([]artifact.Source{store}, sources[name]...)
 	}
-	return nil
+	return images, sources, err
 }
 
 // locate returns where an image lies. What the store lacks is pulled into it.
@@ -103,46 +99,87 @@ func firstFound[T any](list []artifact.Source, ref artifact.Reference, ask func(
 	return found, err
 }
 
-// helper opens the sealrt executable for a platform: this very program where
-// it is the same one.
-func (e *environment) helper(system, arch string) (io.ReadCloser, error) {
-	if system != goruntime.GOOS || arch != goruntime.GOARCH {
-		return nil, fmt.Errorf("the host is %s/%s and this sealrt is %s/%s: run the sealrt that was built for the hosts", system, arch, goruntime.GOOS, goruntime.GOARCH)
-	}
-	path, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find the sealrt executable: %w", err)
-	}
-	return os.Open(path)
-}
-
 // imagesFile keeps what the cluster was made of, so that reset and status need
 // no image at hand.
-const imagesFile = "images.json"
+const imagesFile = state.Images
 
-// madeOf is one image of a cluster, as the state keeps it.
+// madeOf is one image of a cluster, as the state keeps it: with what is needed
+// to take it away again when the image itself is not at hand.
 type madeOf struct {
-	Ref    artifact.Reference `json:"ref"`
-	Digest string             `json:"digest"`
-	Kind   artifact.Kind      `json:"kind"`
+	Ref      artifact.Reference   `json:"ref"`
+	Digest   string               `json:"digest"`
+	Kind     artifact.Kind        `json:"kind"`
+	Env      []string             `json:"env,omitempty"`
+	Cmd      []string             `json:"cmd,omitempty"`
+	Labels   map[string]string    `json:"labels,omitempty"`
+	Images   []string             `json:"images,omitempty"` // names of the container images inside
+	Paths    []string             `json:"paths,omitempty"`  // of objects and scripts
+	Programs []string             `json:"programs,omitempty"`
+	Patches  []artifact.Reference `json:"patches,omitempty"`
+	Settings map[string]string    `json:"settings,omitempty"`
+	Config   map[string]string    `json:"config,omitzero"`   // see runtime.Image
+	Service  *registry.Config     `json:"service,omitempty"` // likewise
+	Brought  []runtime.Object     `json:"brought,omitempty"` // in the cluster
+	Voted    bool                 `json:"voted,omitempty"`   // of the cluster, beside its first image: see runtime.Cluster
 }
 
-func saveCluster(s *runtime.State, c *runtime.Cluster, ssh runtime.SSH) error {
+// kept returns what the state keeps of an image.
+func kept(i runtime.Image) madeOf {
+	needed := func(list []string) []string {
+		return slices.DeleteFunc(slices.Clone(list), func(p string) bool {
+			top, _, inside := strings.Cut(p, "/")
+			return inside && top != "manifests" && top != "scripts" && top != "images" && !(top == "lib" && path.Ext(p) == ".sh")
+		})
+	}
+	var config map[string]string
+	if driver, err := distros.New(i); err == nil {
+		config = runtime.KeepConfig(driver, i)
+	}
+	return madeOf{
+		Ref: i.Ref, Digest: i.Digest, Kind: i.Kind, Env: i.Env, Cmd: i.Cmd, Labels: i.Labels,
+		Images: i.Images, Paths: needed(i.Paths), Programs: needed(i.Programs), Patches: i.Patches, Settings: i.Settings, Config: config, Service: i.Service, Brought: i.Brought,
+	}
+}
+
+// image returns the image as far as it was kept.
+func (m madeOf) image() runtime.Image {
+	return runtime.Image{
+		Ref: m.Ref, Digest: m.Digest, Kind: m.Kind, Env: m.Env, Cmd: m.Cmd, Labels: m.Labels,
+		Images: m.Images, Paths: m.Paths, Programs: m.Programs, Patches: m.Patches, Settings: m.Settings, Config: m.Config, Service: m.Service, Brought: m.Brought,
+	}
+}
+
+// save makes this cluster the state on all sides, with the secrets that were made
+// for it, and its kubeconfig where there is one.
+func (k *known) save(ctx context.Context, c *runtime.Cluster, kubeconfig []byte) error {
 	var made []madeOf
 	for _, i := range c.Images {
-		made = append(made, madeOf{i.Ref, i.Digest, i.Kind})
+		made = append(made, kept(i))
 	}
+	service, err := c.ImageConfig()
+	if err != nil {
+		return fmt.Errorf("save the cluster: %w", err)
+	}
+	if voter, ok := k.driver.(runtime.Leaver); ok && kubeconfig != nil { // the cluster stands
+		c.Voted = voter.Votes(c)
+	}
+	made[0].Service, made[0].Voted = &service, c.Voted
 	raw, err := json.MarshalIndent(made, "", "  ")
 	if err != nil {
 		return fmt.Errorf("save the cluster: %w", err)
 	}
-	if err := s.Write(imagesFile, append(raw, '\n')); err != nil {
-		return err
+	files := state.Files{imagesFile: append(raw, '\n')}
+	maps.Copy(files, k.made)
+	if err := k.keepNamed(files); err != nil {
+		return fmt.Errorf("save the cluster: %w", err)
 	}
-	return s.Save(c.Clusterfile(ssh))
+	if kubeconfig != nil {
+		files[state.Kubeconfig] = kubeconfig
+	}
+	return k.held.Save(ctx, c.Clusterfile(), files)
 }
 
-func loadImages(s *runtime.State) ([]madeOf, error) {
+func loadImages(s *state.Folder) ([]madeOf, error) {
 	raw, err := os.ReadFile(s.Path(imagesFile))
 	if err != nil {
 		return nil, err
@@ -156,7 +193,7 @@ func loadImages(s *runtime.State) ([]madeOf, error) {
 
 // sameImage refuses to make a cluster of one image into one of another: that
 // is an upgrade.
-func sameImage(s *runtime.State, c *runtime.Cluster) error {
+func sameImage(s *state.Folder, c *runtime.Cluster) error {
 	made, err := loadImages(s)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -165,7 +202,7 @@ func sameImage(s *runtime.State, c *runtime.Cluster) error {
 		return err
 	}
 	if made[0].Digest != c.Image().Digest {
-		return fmt.Errorf("cluster %s was made of %s (%s), not of this %s (%s): reset it first, or give another --cluster", c.Name, made[0].Ref.Familiar(), made[0].Digest, c.Image().Ref.Familiar(), c.Image().Digest)
+		return fmt.Errorf("cluster %s was made of %s (%s), not of this %s (%s): reset it first, or give another --cluster", c.Name, withPatches(made[0].image()), made[0].Digest, withPatches(c.Image()), c.Image().Digest)
 	}
 	return nil
 }

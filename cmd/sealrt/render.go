@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -28,6 +29,7 @@ type renderer struct {
 	w       io.Writer
 	mode    string // tty, plain, json, quiet, or quiet-json
 	verbose bool
+	ascii   bool // whoever reads it sees nothing else
 	now     func() time.Time
 
 	moving  map[v1.Hash]*movement  // blobs under way
@@ -36,6 +38,10 @@ type renderer struct {
 	bytes   int64                  // of these
 	drawn   time.Time              // when the line on the terminal was drawn
 	showing bool                   // it stands there
+
+	table *hostTable           // of the plan that is carried out, on a terminal
+	pulse *time.Timer          // draws it anew when nothing happens
+	told  map[string]time.Time // when the transfer to a host was told of, in JSON
 }
 
 // movement is a blob under way.
@@ -45,7 +51,7 @@ type movement struct {
 }
 
 func newRenderer(w io.Writer, mode string, verbose bool) *renderer {
-	return &renderer{w: w, mode: mode, verbose: verbose, now: time.Now, moving: map[v1.Hash]*movement{}, waiting: map[string]*time.Timer{}}
+	return &renderer{w: w, mode: mode, verbose: verbose, now: time.Now, moving: map[v1.Hash]*movement{}, waiting: map[string]*time.Timer{}, told: map[string]time.Time{}}
 }
 
 // artifact tells of a transfer.
@@ -60,7 +66,11 @@ func (r *renderer) artifact(e artifact.Event) {
 		}
 	case "tty":
 		r.line(r.text(e))
-		r.redraw()
+		if r.table != nil {
+			r.table.draw()
+		} else {
+			r.redraw()
+		}
 	case "plain":
 		r.line(r.text(e))
 	}
@@ -131,11 +141,61 @@ func (r *renderer) step(e runtime.Event) {
 	defer r.mu.Unlock()
 	switch r.mode {
 	case "json":
-		r.json(stepEvent(e))
-	case "tty", "plain":
-		r.remind(e)
+		if e.State != runtime.Sending || r.dueAgain(e.Host, repeatEvery) {
+			r.json(stepEvent(e))
+		}
+	case "tty":
+		r.tabulate(e)
+	case "plain":
+		if e.State == runtime.Sending && !r.dueAgain(e.Host, remindAfter) {
+			return
+		}
+		if e.State != runtime.Waiting && e.State != runtime.Warned {
+			r.remind(e)
+		}
 		r.line(r.stepText(e))
 	}
+}
+
+// dueAgain reports whether the transfer to a host is to be told again.
+func (r *renderer) dueAgain(host string, every time.Duration) bool {
+	now := r.now()
+	if now.Sub(r.told[host]) < every {
+		return false
+	}
+	r.told[host] = now
+	return true
+}
+
+// tabulate shows the step in the table of hosts. What went wrong, and with -v
+// everything, is a line above it too.
+func (r *renderer) tabulate(e runtime.Event) {
+	if r.table == nil {
+		r.erase()
+		r.table = newHostTable(r.w, r.now)
+		r.table.ascii = r.ascii
+		r.beat()
+	}
+	r.table.take(e)
+	if r.verbose || e.State == runtime.Failed || e.State == runtime.Tolerated || e.State == runtime.Warned || e.State == runtime.Waiting {
+		r.line(r.stepText(e))
+	}
+	if now := r.now(); now.Sub(r.drawn) >= redrawEvery || len(r.table.drawn) == 0 {
+		r.table.draw()
+		r.drawn = now
+	}
+}
+
+// beat draws the table every second: what takes long is seen to go on.
+func (r *renderer) beat() {
+	r.pulse = time.AfterFunc(time.Second, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.table != nil {
+			r.table.draw()
+			r.beat()
+		}
+	})
 }
 
 // remind sees to it that a step which takes long is spoken of while it runs.
@@ -165,12 +225,21 @@ func (r *renderer) stepText(e runtime.Event) string {
 		line += "  " + sizeText(e.Bytes)
 	}
 	switch e.State {
+	case runtime.Sending:
+		return line + " of " + sizeText(e.Total)
 	case runtime.Done:
+		if e.Says != "" {
+			return fmt.Sprintf("%s  %.1fs  %s", line, e.Took.Seconds(), printable(e.Says))
+		}
 		return fmt.Sprintf("%s  %.1fs", line, e.Took.Seconds())
 	case runtime.Failed:
 		return fmt.Sprintf("%s  failed after %.1fs", line, e.Took.Seconds())
+	case runtime.Warned:
+		return fmt.Sprintf("%s  %s", line, visible(e.Note))
 	case runtime.Tolerated:
-		return fmt.Sprintf("%s  failed, which does not matter here: %v", line, e.Err)
+		return fmt.Sprintf("%s  failed, which does not matter here: %s", line, visible(e.Err.Error()))
+	case runtime.Waiting:
+		return fmt.Sprintf("%s  waits for the host: %s", prefix(e.Host)+e.Step, visible(e.Err.Error()))
 	}
 	switch {
 	case r.verbose && e.State == runtime.Started:
@@ -190,7 +259,7 @@ func (r *renderer) failure(message string) {
 		return
 	}
 	r.erase()
-	fmt.Fprintf(r.w, "sealrt: %s\n", message)
+	fmt.Fprintf(r.w, "sealrt: %s\n", visible(message))
 }
 
 // finish removes the line that changes, and reminds of nothing any more.
@@ -202,6 +271,11 @@ func (r *renderer) finish() {
 		delete(r.waiting, key)
 	}
 	r.erase()
+	if r.table != nil {
+		r.pulse.Stop()
+		r.table.end()
+		r.table = nil
+	}
 }
 
 // say prints one line that stays, where the story is told as lines.
@@ -227,11 +301,36 @@ func (r *renderer) line(text string) {
 		return
 	}
 	r.erase()
+	if r.ascii {
+		text = asciiText(text)
+	}
 	fmt.Fprintln(r.w, text)
 }
 
-// erase removes the line that changes from the terminal.
+// visible returns a text of several lines, in which hosts may have their say,
+// without what would steer a terminal.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\r' {
+			return -1
+		}
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
+}
+
+// asciiText writes the signs that sealrt itself uses as they were written before.
+func asciiText(text string) string {
+	return strings.NewReplacer("…", "...", "→", "->", "⟨", "<", "⟩", ">").Replace(text)
+}
+
+// erase removes what changes from the terminal.
 func (r *renderer) erase() {
+	if r.table != nil {
+		r.table.erase()
+	}
 	if r.showing {
 		fmt.Fprint(r.w, "\r\x1b[K")
 		r.showing = false

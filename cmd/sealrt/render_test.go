@@ -61,7 +61,9 @@ func TestRenderer(t *testing.T) {
 {"event":"step","state":"tolerated","host":"b","step":"stop k3s","error":"gone"}
 {"event":"error","message":"all is lost"}
 `},
-		{"tty", false, "0 blobs done, 1 under way: 0 B of 2.0 MiB\r\x1b[K" + blob + "\na sentence\na line\n" + steps + "sealrt: all is lost\n"},
+		{"tty", false, "0 blobs done, 1 under way: 0 B of 2.0 MiB\r\x1b[K" + blob + "\na sentence\na line\n" +
+			"a  install  service k3s\x1b[K\n\x1b[J\x1b[1A\r\x1b[Jb  stop k3s  failed, which does not matter here: gone\na  install  waits\x1b[K\nb    waits\x1b[K\n\x1b[J" +
+			"\x1b[2A\r\x1b[Ja  1 step  0s\nb  1 step  0s\nsealrt: all is lost\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.mode, func(t *testing.T) {

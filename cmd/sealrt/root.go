@@ -21,11 +21,13 @@ func newRoot(env *environment) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			return usageError{errors.New("a command is missing")}
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			env.running = true
+			env.verb = strings.TrimPrefix(cmd.CommandPath(), "sealrt ")
 			return env.check()
 		},
 	}
+	env.answers = &answers{known: map[string]string{}}
 	env.globalFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(badFlag)
 	root.SetOut(env.stdout)
@@ -44,8 +46,9 @@ func constructors() []func(*environment) *cobra.Command {
 	return []func(*environment) *cobra.Command{
 		newBuild, newPush, newPull, newCopy, newSave, newLoad, newInventory, newImport, newMerge, newManifest,
 		newImages, newInspect, newHistory, newDiff, newTag, newRmi, newPrune, newVerifyStore, newMount, newUmount, newUnpack,
-		newImage, newSBOM, newSign, newVerify, newAttest, newLogin, newLogout, newVersion, newFeed,
-		newRun, newReset, newStatus, newExec,
+		newImage, newSBOM, newSign, newVerify, newAttest, newLogin, newLogout, newVersion, newHost,
+		newRun, newPlan, newApply, newAdd, newDelete, newUpgrade, newRollback, newBackup, newRestore, newUninstall, newReset,
+		newStatus, newKubeconfig, newExec, newScp, newDoctor, newSupportBundle, newRecover, newGen, newRegistry, newCert,
 	}
 }
 

@@ -11,23 +11,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sealrt/sealrt/runtime"
+	"github.com/sealrt/sealrt/runtime/clusterfile"
+	"github.com/sealrt/sealrt/runtime/state"
 )
 
 // standing returns the state of a cluster that was made once; wholly, if
 // stands.
-func standing(t *testing.T, stands bool) *runtime.State {
+func standing(t *testing.T, stands bool) *state.Folder {
 	t.Helper()
-	s, err := runtime.OpenState(t.TempDir(), "test")
+	s, err := state.Open(t.TempDir(), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	err = s.Save(&runtime.Clusterfile{Spec: runtime.ClusterfileSpec{
-		SSH:     runtime.SSH{User: "ops", Identity: "/key"},
-		Hosts:   []runtime.Member{{Address: "ops@10.0.0.1", Role: runtime.Master}, {Address: "10.0.0.2", Role: runtime.Node}},
-		Network: runtime.Network{PodCIDR: "10.244.0.0/16"},
+	err = s.Save(&clusterfile.Document{File: clusterfile.File{APIVersion: clusterfile.APIVersion, Kind: clusterfile.Kind, Spec: clusterfile.Spec{
+		SSH:     clusterfile.SSH{User: "ops", Identity: "/key"},
+		Hosts:   []clusterfile.Host{{Address: clusterfile.Strings{"ops@10.0.0.1"}, Role: "master"}, {Address: clusterfile.Strings{"10.0.0.2"}, Role: "node"}},
+		Network: clusterfile.Network{PodCIDR: clusterfile.Strings{"10.244.0.0/16"}},
 		Env:     map[string]string{"CGROUP_DRIVER": "cgroupfs"},
-	}})
+	}}})
 	if err == nil && stands {
 		err = s.Write("kubeconfig", []byte("{}"))
 	}
@@ -37,14 +39,14 @@ func standing(t *testing.T, stands bool) *runtime.State {
 	return s
 }
 
-func ask(hosts string) *runtime.ClusterfileSpec {
-	spec := &runtime.ClusterfileSpec{Env: map[string]string{}}
+func ask(hosts string) *clusterfile.Spec {
+	spec := &clusterfile.Spec{Env: map[string]string{}}
 	for i, h := range strings.Split(hosts, ",") {
-		role := runtime.Node
+		role := "node"
 		if i == 0 {
-			role = runtime.Master
+			role = "master"
 		}
-		spec.Hosts = append(spec.Hosts, runtime.Member{Address: h, Role: role})
+		spec.Hosts = append(spec.Hosts, clusterfile.Host{Address: clusterfile.Strings{h}, Role: role})
 	}
 	return spec
 }
@@ -57,7 +59,7 @@ func TestSecondRunKnowsWhatTheFirstWasTold(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"CGROUP_DRIVER": "cgroupfs"}, asked.Env); diff != "" {
 		t.Error(diff)
 	}
-	if asked.Network.PodCIDR != "10.244.0.0/16" || asked.SSH.User != "ops" || asked.SSH.Identity != "/key" {
+	if asked.Network.PodCIDR.String() != "10.244.0.0/16" || asked.SSH.User != "ops" || asked.SSH.Identity != "/key" {
 		t.Errorf("asked is %+v", asked)
 	}
 }
@@ -65,14 +67,14 @@ func TestSecondRunKnowsWhatTheFirstWasTold(t *testing.T) {
 func TestSecondRunForgetsNoHostAndChangesNoSetting(t *testing.T) {
 	for name, c := range map[string]struct {
 		hosts  string
-		change func(*runtime.ClusterfileSpec)
+		change func(*clusterfile.Spec)
 		want   string
 	}{
 		"a host is left out":  {"10.0.0.1", nil, "host 10.0.0.2 is a node of the cluster test, and this command does not name it"},
 		"a host changes role": {"10.0.0.2,10.0.0.1", nil, "host 10.0.0.1 is a master of the cluster test, not a node: name it with --masters"},
-		"another setting":     {"10.0.0.1,10.0.0.2", func(s *runtime.ClusterfileSpec) { s.Env["CGROUP_DRIVER"] = "systemd" }, "made with cgroupfs for -e CGROUP_DRIVER"},
-		"a new setting":       {"10.0.0.1,10.0.0.2", func(s *runtime.ClusterfileSpec) { s.Env["NEW"] = "x" }, "made with the default for -e NEW"},
-		"another network":     {"10.0.0.1,10.0.0.2", func(s *runtime.ClusterfileSpec) { s.Network.PodCIDR = "10.9.0.0/16" }, "made with 10.244.0.0/16 for --pod-cidr"},
+		"another setting":     {"10.0.0.1,10.0.0.2", func(s *clusterfile.Spec) { s.Env["CGROUP_DRIVER"] = "systemd" }, "made with cgroupfs for -e CGROUP_DRIVER"},
+		"a new setting":       {"10.0.0.1,10.0.0.2", func(s *clusterfile.Spec) { s.Env["NEW"] = "x" }, "made with the default for -e NEW"},
+		"another network":     {"10.0.0.1,10.0.0.2", func(s *clusterfile.Spec) { s.Network.PodCIDR = clusterfile.Strings{"10.9.0.0/16"} }, "made with 10.244.0.0/16 for --pod-cidr"},
 	} {
 		asked := ask(c.hosts)
 		if c.change != nil {
@@ -86,8 +88,8 @@ func TestSecondRunForgetsNoHostAndChangesNoSetting(t *testing.T) {
 
 func TestSettingsOfAClusterThatIsNotDoneMayChange(t *testing.T) {
 	asked := ask("10.0.0.1,10.0.0.2")
-	asked.Env["CGROUP_DRIVER"], asked.Network.PodCIDR = "systemd", "10.9.0.0/16"
-	if err := continued(standing(t, false), "test", asked); err != nil || asked.Env["CGROUP_DRIVER"] != "systemd" || asked.Network.PodCIDR != "10.9.0.0/16" {
+	asked.Env["CGROUP_DRIVER"], asked.Network.PodCIDR = "systemd", clusterfile.Strings{"10.9.0.0/16"}
+	if err := continued(standing(t, false), "test", asked); err != nil || asked.Env["CGROUP_DRIVER"] != "systemd" || asked.Network.PodCIDR.String() != "10.9.0.0/16" {
 		t.Errorf("%v, %+v", err, asked)
 	}
 }
@@ -107,7 +109,7 @@ func TestMistypedSettingIsRefused(t *testing.T) {
 
 func TestNetworksAreCheckedBeforeAnyHostIsAsked(t *testing.T) {
 	for cidr, good := range map[string]bool{"": true, "10.9.0.0/16": true, "10.9.0.0/16,fd00::/48": true, "10.9.0.1/16": false, "10.9.0.0": false, "x": false} {
-		err := checkNetwork(runtime.Network{PodCIDR: cidr})
+		err := checkNetwork(clusterfile.Network{PodCIDR: strings.FieldsFunc(cidr, func(r rune) bool { return r == ',' })})
 		var usage usageError
 		if (err == nil) != good || err != nil && !errors.As(err, &usage) {
 			t.Errorf("%q: %v", cidr, err)

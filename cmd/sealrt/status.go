@@ -28,6 +28,10 @@ type clusterStatus struct {
 	Image   string       `json:"image"`
 	Digest  string       `json:"digest"`
 	Hosts   []hostStatus `json:"hosts"`
+	// Components are the parts of the distribution, where the image is at hand.
+	Components []componentJSON `json:"components,omitempty"`
+	// Last is what the journal says of the last operation; nil when there is none.
+	Last *runtime.LastOperation `json:"lastOperation,omitempty"`
 }
 
 func newStatus(env *environment) *cobra.Command {
@@ -36,7 +40,7 @@ func newStatus(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
 		Short:   "Show the hosts of a cluster",
-		Long:    "Show the hosts of a cluster: whether they can be reached, and what the cluster says of them.\nExit 1 when a host is not reached or not Ready.",
+		Long:    "Show the hosts of a cluster: whether they can be reached, and what the cluster says of them.\nWhere this machine has the image of the cluster, the versions of its components are shown too.\nExit 1 when a host is not reached or not Ready.",
 		Example: "  sealrt status\n  sealrt status --cluster default -o json",
 		Args:    needArgs("", 0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,7 +50,10 @@ func newStatus(env *environment) *cobra.Command {
 				return err
 			}
 			defer k.close()
-			reach := k.connect(ctx)
+			reach, err := k.view(ctx)
+			if err != nil {
+				return err
+			}
 			s, err := k.status(ctx)
 			if err != nil {
 				return err
@@ -80,20 +87,13 @@ type nodeList struct {
 func (k *known) status(ctx context.Context) (clusterStatus, error) {
 	image := k.cluster.Image()
 	s := clusterStatus{Cluster: k.cluster.Name, Image: image.Ref.Familiar(), Digest: image.Digest}
-	var nodes nodeList
-	for _, m := range k.cluster.Masters() {
-		h, ok := k.hosts[m.Address]
-		if !ok {
-			continue
-		}
-		out, err := host.Output(ctx, h, k.driver.Kubectl("get", "nodes", "-o", "json")...)
-		if err != nil {
-			continue // another master may know; a host without an answer shows as not Ready
-		}
-		if err := json.Unmarshal(out, &nodes); err != nil {
-			return s, fmt.Errorf("nodes of %s as %s tells them: %w", k.cluster.Name, m.Name(), err)
-		}
-		break
+	var err error
+	if s.Last, err = k.lastOperation(); err != nil {
+		return s, err
+	}
+	nodes, err := k.nodes(ctx)
+	if err != nil {
+		return s, err
 	}
 	for _, m := range k.cluster.Members {
 		line := hostStatus{Host: m.Name(), Role: m.Role, Name: m.Hostname}
@@ -111,7 +111,36 @@ func (k *known) status(ctx context.Context) (clusterStatus, error) {
 		}
 		s.Hosts = append(s.Hosts, line)
 	}
-	return s, nil
+	s.Components, err = k.components(ctx)
+	return s, err
+}
+
+// nodes asks the masters, one after another, for the nodes of the cluster. There
+// are none when no master answers: their hosts show as not Ready.
+func (k *known) nodes(ctx context.Context) (nodeList, error) {
+	ask := func(m runtime.Member) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, livingTimeout)
+		defer cancel()
+		return host.Output(ctx, k.hosts[m.Address], k.driver.Kubectl("get", "nodes", "-o", "json")...)
+	}
+	var nodes nodeList
+	for _, m := range k.cluster.Masters() {
+		if k.hosts[m.Address] == nil {
+			continue
+		}
+		out, err := ask(m)
+		if ctx.Err() != nil {
+			return nodes, ctx.Err()
+		}
+		if err != nil {
+			continue // another master may know
+		}
+		if err := json.Unmarshal(out, &nodes); err != nil {
+			return nodes, fmt.Errorf("nodes of %s as %s tells them: %w", k.cluster.Name, m.Name(), err)
+		}
+		break
+	}
+	return nodes, nil
 }
 
 // healthy names the hosts that do not serve.
@@ -129,6 +158,9 @@ func printStatus(env *environment, output string, s clusterStatus) error {
 		return printJSON(env, s)
 	}
 	fmt.Fprintf(env.stdout, "cluster %s of %s (%s)\n", s.Cluster, s.Image, s.Digest)
+	if s.Last != nil {
+		fmt.Fprintln(env.stdout, lastOperationText(s.Last))
+	}
 	w := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "HOST\tROLE\tNAME\tREACHED\tREADY\tVERSION")
 	for _, h := range s.Hosts {
@@ -140,6 +172,12 @@ func printStatus(env *environment, output string, s clusterStatus) error {
 			ready = "?"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", h.Host, h.Role, h.Name, reached, ready, h.Version)
+	}
+	if len(s.Components) > 0 {
+		fmt.Fprintln(w, "\nCOMPONENT\tVERSION")
+	}
+	for _, c := range s.Components {
+		fmt.Fprintf(w, "%s\t%s\n", c.Name, c.Version)
 	}
 	return w.Flush()
 }

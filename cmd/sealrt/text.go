@@ -40,12 +40,19 @@ type stepJSON struct {
 	Step    string  `json:"step"`
 	Does    string  `json:"does,omitempty"`
 	Bytes   int64   `json:"bytes,omitempty"`
+	Total   int64   `json:"total,omitempty"` // with sending: of so many bytes
+	From    string  `json:"from,omitempty"`  // with sending: "client", or a host
 	Seconds float64 `json:"seconds,omitempty"`
+	Says    string  `json:"says,omitempty"`    // the last line of a hook or of an app's command
+	Message string  `json:"message,omitempty"` // with warned
 	Error   string  `json:"error,omitempty"`
 }
 
 func stepEvent(e runtime.Event) stepJSON {
-	j := stepJSON{Event: "step", State: string(e.State), Phase: e.Phase, Host: e.Host, Step: e.Step, Does: e.Does, Bytes: e.Bytes, Seconds: e.Took.Seconds()}
+	j := stepJSON{
+		Event: "step", State: string(e.State), Phase: e.Phase, Host: e.Host, Step: e.Step, Does: e.Does,
+		Bytes: e.Bytes, Total: e.Total, From: e.From, Seconds: e.Took.Seconds(), Says: e.Says, Message: e.Note,
+	}
 	if e.Err != nil {
 		j.Error = e.Err.Error()
 	}

@@ -8,11 +8,11 @@
 package kubernetes
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 
 	"github.com/sealrt/sealrt/runtime"
+	"github.com/sealrt/sealrt/runtime/registry/mirrors"
 )
 
 // Driver is the kubeadm distribution.
@@ -36,8 +36,8 @@ const (
 
 // IDs of steps that others name.
 const (
-	claim    = "claim"
-	programs = "bin"
+	claim    = runtime.ClaimID
+	programs = runtime.ProgramsID
 	join     = "kubeadm join"
 )
 
@@ -63,29 +63,6 @@ func (Driver) Name() string { return "kubernetes" }
 // Kubeconfig is where kubeadm puts the administrator's kubeconfig.
 func (Driver) Kubeconfig() string { return adminConf }
 
-// Check refuses versions whose kubeadm does not read the v1beta4
-// configuration, which came with Kubernetes 1.31.
-func (Driver) Check(c *runtime.Cluster) error {
-	var major, minor int
-	version := c.Image().Kind.Version
-	if _, err := fmt.Sscanf(version, "v%d.%d", &major, &minor); err != nil {
-		return fmt.Errorf("version %q of the image is not like v1.34.4: set the label io.sealrt.distro.version", version)
-	}
-	if major == 1 && minor < 31 {
-		return fmt.Errorf("kubernetes %s is too old: this version of sealrt needs v1.31 or newer", version)
-	}
-	return nil
-}
-
-// Needs names the ports of https://kubernetes.io/docs/reference/networking/ports-and-protocols/.
-func (Driver) Needs(_ *runtime.Cluster, m runtime.Member) runtime.Needs {
-	ports := []int{10250, 10256}
-	if m.Role == runtime.Master {
-		ports = append(ports, 6443, 2379, 2380, 10257, 10259)
-	}
-	return runtime.Needs{Ports: ports}
-}
-
 // trees are the directories that kubelet, containerd, etcd and the CNI plugins
 // fill.
 var trees = [...]string{ //nolint:gochecknoglobals // a table that nothing changes
@@ -99,7 +76,7 @@ func (d Driver) Prepare(c *runtime.Cluster, m runtime.Member) ([]runtime.Step, e
 	rootfs := c.Image().Rootfs()
 	steps := []runtime.Step{
 		// kube-proxy mounts /lib/modules and the kubelet makes it where it is missing
-		{ID: claim, Do: runtime.Claim{Paths: trees[:], IfAbsent: []string{"/usr/lib/modules"}}},
+		{ID: claim, Do: runtime.Claim{Paths: trees[:], IfAbsent: []string{"/usr/lib/modules", "/run/xtables.lock"}, IfEmpty: []string{"/run/netns"}, Parameters: runtime.NodeParameters()}},
 	}
 	for _, dir := range []struct{ id, from, to string }{
 		{programs, "bin", "/usr/local/bin"}, {"cri", "cri", "/usr/local/bin"}, {"cni", "cri/cni", cniBin},
@@ -109,8 +86,6 @@ func (d Driver) Prepare(c *runtime.Cluster, m runtime.Member) ([]runtime.Step, e
 		}
 	}
 	steps = append(steps, []runtime.Step{
-		{ID: "modules", Do: runtime.Exec{Argv: []string{"systemctl", "restart", "systemd-modules-load"}, Tolerate: true}},
-		{ID: "sysctl", Do: runtime.Exec{Argv: []string{"systemctl", "restart", "systemd-sysctl"}}},
 		endpoint(c, m),
 	}...)
 	config, err := c.HostFile("etc/containerd/config.toml"+runtime.TemplateSuffix, containerd, m)
@@ -118,9 +93,32 @@ func (d Driver) Prepare(c *runtime.Cluster, m runtime.Member) ([]runtime.Step, e
 		return nil, err
 	}
 	write, _ := config.Do.(runtime.Write)
+	if write.Data, _, err = mirrors.ContainerdConfig(write.Data); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Image().Ref.Familiar(), err)
+	}
+	config.Do = write
+	cri := runtime.ServiceStep("containerd", true, write.Data)
+	cri.Reads = []string{containerd}
 	return append(steps, config,
-		runtime.ServiceStep("containerd", true, write.Data),
+		cri,
 		runtime.ServiceStep("kubelet", false)), nil
+}
+
+var _ runtime.Mirrorer = Driver{}
+
+// Mirror writes containerd's files of registries, where the image's configuration
+// of containerd has them.
+func (Driver) Mirror(c *runtime.Cluster, m runtime.Member, to runtime.Mirror) ([]runtime.Step, error) {
+	config, err := c.HostFile("etc/containerd/config.toml"+runtime.TemplateSuffix, containerd, m)
+	if err != nil {
+		return nil, err
+	}
+	write, _ := config.Do.(runtime.Write)
+	_, dir, err := mirrors.ContainerdConfig(write.Data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Image().Ref.Familiar(), err)
+	}
+	return runtime.MirrorSteps(c, m, func(existing string) ([]mirrors.File, error) { return mirrors.Hosts(to, dir, existing) })
 }
 
 // endpoint makes the stable name of the API an address that answers: a master
@@ -138,14 +136,15 @@ func endpoint(c *runtime.Cluster, m runtime.Member) runtime.Step {
 // Import hands images/ to containerd, in the namespace that the kubelet's
 // images live in.
 func (Driver) Import(_ *runtime.Cluster, i runtime.Image) []runtime.Step {
-	if len(i.Images) == 0 {
+	tarballs := i.In("images")
+	if len(i.Images)+len(tarballs) == 0 {
 		return nil
 	}
 	return []runtime.Step{
 		{ID: "import the images of " + i.Ref.Familiar(), Do: runtime.Feed{
-			Layout: i.Rootfs() + "/images",
-			Argv:   []string{ctr, "-n", "k8s.io", "images", "import", "--all-platforms", "-"},
-			Into:   "/var/lib/containerd",
+			Image: i.Digest, Tarballs: tarballs,
+			Argv: []string{ctr, "-n", "k8s.io", "images", "import", "--all-platforms", "-"},
+			Into: "/var/lib/containerd",
 		}},
 		{ID: "images of " + i.Ref.Familiar() + " present", Do: runtime.Present{
 			Argv: []string{ctr, "-n", "k8s.io", "images", "ls", "-q"}, Names: i.Images,
@@ -153,17 +152,35 @@ func (Driver) Import(_ *runtime.Cluster, i runtime.Image) []runtime.Step {
 	}
 }
 
+// startOver takes back an init or a join that was broken off. kubeadm leaves the
+// network of a node that is none any more: the first pods of the node that comes
+// would get addresses which nobody routes, since it has others. The directory of
+// the network's configuration stays: containerd made it, and watches that one.
+func startOver() []runtime.Action {
+	return []runtime.Action{
+		runtime.Exec{Argv: []string{kubeadm, "reset", "--force"}},
+		runtime.Flush{Links: links()},
+		runtime.Exec{Argv: []string{"find", "/etc/cni/net.d", "-mindepth", "1", "-delete"}},
+	}
+}
+
+// links are the interfaces that networks of pods make.
+func links() []string { return []string{"cni[0-9]*", "flannel.*", "cali*", "cilium_*", "kube-ipvs0"} }
+
 // Init runs kubeadm init.
 func (d Driver) Init(c *runtime.Cluster, m runtime.Member) ([]runtime.Step, error) {
 	config, err := c.Render("etc/kubeadm-init.yaml"+runtime.TemplateSuffix, m)
+	if err == nil {
+		config, err = c.WithDocuments(config, kindsOfInit[:]...)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return []runtime.Step{
-		{ID: "kubeadm init configuration", With: "kubeadm init", Do: runtime.Write{Path: initFile, Data: config, Mode: 0o600}},
-		{ID: "kubeadm init", Do: runtime.Exec{
+		{ID: "kubeadm init configuration", With: "kubeadm init", Do: runtime.Write{Path: initFile, Data: config, Mode: 0o600, From: "etc/kubeadm-init.yaml" + runtime.TemplateSuffix}},
+		{ID: "kubeadm init", Tells: []string{"kubelet"}, Do: runtime.Exec{
 			Argv:    []string{kubeadm, "init", "--config", initFile, "--skip-token-print"},
-			Recover: []string{kubeadm, "reset", "--force"},
+			Recover: startOver(),
 			Timeout: initTimeout,
 		}},
 	}, nil
@@ -199,15 +216,18 @@ func (d Driver) Forget(_ *runtime.Cluster, m runtime.Member) []runtime.Step {
 // the first master granted.
 func (d Driver) JoinNode(c *runtime.Cluster, m runtime.Member) ([]runtime.Step, error) {
 	config, err := c.Render("etc/kubeadm-join.yaml"+runtime.TemplateSuffix, m, token)
+	if err == nil {
+		config, err = c.WithDocuments(config, kindsOfJoin[:]...)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return []runtime.Step{
 		{ID: "discovery", With: join, Do: runtime.Write{Path: discovery, Data: clusterInfo.String(), Mode: 0o600, Secret: true}},
 		{ID: "kubeadm join configuration", With: join, Do: runtime.Write{Path: joinFile, Data: config, Mode: 0o600, Secret: true}},
-		{ID: join, Do: runtime.Exec{
+		{ID: join, Tells: []string{"kubelet"}, Do: runtime.Exec{
 			Argv:    []string{kubeadm, "join", "--config", joinFile},
-			Recover: []string{kubeadm, "reset", "--force"},
+			Recover: startOver(),
 			Timeout: joinTimeout,
 		}},
 		{ID: "forget the grant", With: join, Do: runtime.Remove{Paths: []string{joinFile, discovery}}},
@@ -215,15 +235,8 @@ func (d Driver) JoinNode(c *runtime.Cluster, m runtime.Member) ([]runtime.Step, 
 }
 
 // Settled waits for what kubeadm deploys into every cluster.
-func (Driver) Settled(*runtime.Cluster) []runtime.Step {
-	var steps []runtime.Step
-	for _, what := range []string{"daemonset/kube-proxy", "deployment/coredns"} {
-		steps = append(steps, runtime.Step{ID: "settled " + what, Do: runtime.Await{
-			Argv:    Driver{}.Kubectl("-n", "kube-system", "rollout", "status", what, "--timeout=10s"),
-			Timeout: readyTimeout,
-		}})
-	}
-	return steps
+func (d Driver) Settled(*runtime.Cluster) []runtime.Step {
+	return []runtime.Step{runtime.RolledOut(d, "daemonset/kube-proxy", readyTimeout), runtime.RolledOut(d, "deployment/coredns", readyTimeout)}
 }
 
 // Reset stops the software and takes back what it put into the kernel. The
@@ -237,10 +250,10 @@ func (Driver) Reset(c *runtime.Cluster, _ runtime.Member) []runtime.Step {
 		{ID: "start containerd", Undoes: runtime.ServiceID("containerd"), Do: runtime.Exec{Argv: []string{"systemctl", "start", "containerd"}, Tolerate: true, Always: true}},
 		{ID: "kubeadm reset", Undoes: programs, Do: runtime.Exec{Argv: []string{kubeadm, "reset", "--force"}, Tolerate: true, Always: true}},
 		{ID: "flush", Undoes: claim, Do: runtime.Flush{
-			Links:    []string{"cni[0-9]*", "flannel.*", "cali*", "cilium_*", "kube-ipvs0"},
+			Links:    links(),
 			Tables:   []string{"kube-proxy", "cni-*"},
 			Chains:   []string{"KUBE-", "CNI-", "FLANNEL-", "cali-"},
-			Networks: []string{cmp.Or(c.Network.PodCIDR, podCIDR)},
+			Networks: or(c.Network.PodCIDR, podCIDR),
 			Cgroups:  []string{"kubepods", "kubepods.slice"},
 		}},
 	}

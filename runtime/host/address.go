@@ -48,6 +48,10 @@ func ParseAddresses(list string) ([]Address, error) {
 			}
 			return nil, fmt.Errorf("read hosts %q: an entry is empty: remove the comma too many", list)
 		}
+		if user, _, ok := cutLast(item, "@"); ok && strings.Contains(user, ":") {
+			// not repeated: it may be the password
+			return nil, errors.New("read hosts: a user before @ has a : in its name: write user@host; a password does not stand there, --ask-pass asks for it")
+		}
 		found, err := parseItem(item)
 		if err != nil {
 			return nil, fmt.Errorf("read host %q: %w", item, err)

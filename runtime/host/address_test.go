@@ -65,6 +65,7 @@ func TestParseAddressesSaysWhatIsWrong(t *testing.T) {
 		{"a b", "cannot stand in a host name"},
 		{"--masters", "looks like a flag"},
 		{"u@", "the host is empty"},
+		{"a,root:hunter2@a", "a password does not stand there"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.list, func(t *testing.T) {
@@ -72,7 +73,7 @@ func TestParseAddressesSaysWhatIsWrong(t *testing.T) {
 			if err == nil {
 				t.Fatalf("no error, but %v", got)
 			}
-			if !strings.Contains(err.Error(), tt.want) {
+			if !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("got %q, want %q in it", err, tt.want)
 			}
 		})

@@ -26,6 +26,7 @@ type login struct {
 	t       target
 	ask     func(func() (string, error)) (string, error) // stops the clock while a person answers
 	agent   net.Conn                                     // nil: none
+	given   bool                                         // the password was, and is not given again: servers count attempts
 	tried   []string
 	skipped []string
 }
@@ -52,6 +53,9 @@ func (l *login) close() {
 	}
 }
 
+// errGiven ends a login whose password was refused, where the server would take it in another way.
+var errGiven = errors.New("the password was given already")
+
 // methods returns the ways to log in, in the order of ssh(1).
 func (l *login) methods() []ssh.AuthMethod {
 	all := []ssh.AuthMethod{ssh.PublicKeysCallback(l.signers)}
@@ -59,6 +63,10 @@ func (l *login) methods() []ssh.AuthMethod {
 		return all
 	}
 	password := func() (string, error) {
+		if l.given {
+			return "", errGiven
+		}
+		l.given = true
 		l.tried = append(l.tried, "the password")
 		return l.ask(l.o.Password)
 	}
@@ -225,15 +233,18 @@ func publicHalf(file string) ssh.PublicKey {
 }
 
 func (l *login) unlock(file string, text []byte) (ssh.Signer, error) {
-	phrase, err := l.ask(func() (string, error) { return l.o.Passphrase(file) })
-	if err != nil {
-		return nil, fmt.Errorf("the key %s: ask for its passphrase: %w", file, err)
-	}
-	signer, err := ssh.ParsePrivateKeyWithPassphrase(text, []byte(phrase))
-	if err != nil {
-		return nil, fmt.Errorf("the key %s: the passphrase does not open it: try again", file)
-	}
-	return namedSigner{signer, file}, nil
+	var signer ssh.Signer
+	_, err := l.ask(func() (string, error) {
+		phrase, err := l.o.Passphrase(file)
+		if err != nil {
+			return "", fmt.Errorf("the key %s: ask for its passphrase: %w", file, err)
+		}
+		if signer, err = ssh.ParsePrivateKeyWithPassphrase(text, []byte(phrase)); err != nil {
+			return "", fmt.Errorf("the key %s: the passphrase does not open it: try again", file)
+		}
+		return "", nil
+	})
+	return namedSigner{signer, file}, err
 }
 
 // lockedSigner is an encrypted key whose passphrase nobody has been asked for yet.

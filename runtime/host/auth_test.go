@@ -166,3 +166,29 @@ func TestWrongPassphraseIsNamed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A server that takes a password in two ways counts a wrong one twice, and may lock the account.
+func TestWrongPasswordIsGivenOnce(t *testing.T) {
+	s := serve(t, hosttest.ServerOptions{Password: "s3cret"}, func(o *host.SSHOptions) {
+		o.Identities, o.Password = nil, wrong
+	})
+	_, err := host.Dial(t.Context(), s.o)
+	if err == nil || !strings.Contains(err.Error(), "root was not let in: tried the password: check the user and the password") {
+		t.Errorf("got %v", err)
+	}
+	if diff := cmp.Diff([]string{"password"}, s.server.Tried()); diff != "" {
+		t.Errorf("tried (-want +got):\n%s", diff)
+	}
+}
+
+func TestWrongPassphraseIsNamedAndNotRepeated(t *testing.T) {
+	private, signer := newKey(t)
+	file := keyFile(t, private, "s3cret")
+	s := serve(t, hosttest.ServerOptions{AuthorizedKeys: []ssh.PublicKey{signer.PublicKey()}}, func(o *host.SSHOptions) {
+		o.Identities, o.Passphrase = []string{file}, func(string) (string, error) { return "wr0ng", nil }
+	})
+	_, err := host.Dial(t.Context(), s.o)
+	if err == nil || !strings.Contains(err.Error(), ": the key "+file+": the passphrase does not open it") || strings.Contains(err.Error(), "wr0ng") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -21,6 +21,7 @@ type becomer struct {
 	user     string // for errors
 	password func() (string, error)
 	exec     execFunc
+	shell    bool          // commands pass through the user's login shell
 	patience time.Duration // how long sudo gets to ask, or to say that it needs no password
 
 	turn   chan struct{} // holds one token while somebody finds out
@@ -34,7 +35,7 @@ func newBecomer(how, host, user string, password func() (string, error), exec ex
 		return nil, fmt.Errorf("become root on %s: %q is not a way to: use sudo or doas", host, how)
 	}
 	return &becomer{how: how, host: host, user: user, password: password, exec: exec,
-		patience: 4 * standardKeepAlive, // longer than it takes to see that the network is gone
+		patience: time.Minute, // longer than it takes to see that the network is gone
 		turn:     make(chan struct{}, 1),
 	}, nil
 }
@@ -147,9 +148,10 @@ func token() string {
 	return hex.EncodeToString(b)
 }
 
-// prepare finds out, once, whether the user may become root and whether a password is asked for.
+// prepare finds out, once, whether commands come through as they are, whether the user may become root and whether a password
+// is asked for.
 func (b *becomer) prepare(ctx context.Context) error {
-	if b.how == "" {
+	if b.how == "" && !b.shell {
 		return nil
 	}
 	select {
@@ -161,13 +163,19 @@ func (b *becomer) prepare(ctx context.Context) error {
 	if b.known {
 		return nil
 	}
-	argv := []string{"env", messages, b.how, "-n", "--", "env", "true"}
-	if b.how == "sudo" && b.password != nil {
+	argv := []string{"env", messages, "true"}
+	switch {
+	case b.how == "sudo" && b.password != nil:
 		argv = []string{"env", messages, "sudo", "-k", "-n", "--", "env", "true"}
+	case b.how != "":
+		argv = []string{"env", messages, b.how, "-n", "--", "env", "true"}
 	}
-	said := &tailWriter{}
-	code, err := b.bounded(ctx, process{argv: argv, stderr: said})
+	said, printed := &tailWriter{}, &tailWriter{}
+	code, err := b.bounded(ctx, process{argv: argv, stdout: printed, stderr: said})
 	if err != nil {
+		return err
+	}
+	if err := b.shellError(code, said.String(), printed.String()); err != nil {
 		return err
 	}
 	if code != 0 {
@@ -221,11 +229,29 @@ func (b *becomer) bounded(ctx context.Context, p process) (int, error) {
 		return code, nil
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded) && b.how == "":
+		return 0, fmt.Errorf("run commands on %s: the login shell of %s ran none within %s: look what its start-up files wait for", b.host, b.user, b.patience)
 	case errors.Is(err, context.DeadlineExceeded):
 		return 0, fmt.Errorf("become root on %s: %s did not answer or ask for a password within %s: "+
 			"allow %s to use it without a password, or log in as root", b.host, b.how, b.patience, b.user)
+	case b.how == "":
+		return 0, fmt.Errorf("run commands on %s: %w", b.host, err)
 	}
 	return 0, fmt.Errorf("become root on %s: %w", b.host, err)
+}
+
+// shellError says what is wrong with a login shell, by the end of a command that prints nothing. What start-up files print would
+// be taken for the answers of commands.
+func (b *becomer) shellError(code int, said, printed string) error {
+	if printed = lastLine(printed); printed != "" && (code == 0 || needsPassword(said)) {
+		return fmt.Errorf("run commands on %s: the login shell of %s prints %q before what commands print: "+
+			"let its start-up files (~/.bashrc, ~/.config/fish/config.fish) print nothing where there is no terminal", b.host, b.user, printed)
+	}
+	if said = lastLine(said); code == 0 || b.how != "" && said != "" {
+		return nil
+	}
+	return fmt.Errorf("run commands on %s: %s: the login shell of %s runs no commands: give %s another one (usermod -s /bin/sh %s), or log in as another user",
+		b.host, strings.TrimSuffix(firstOf(printed, said, fmt.Sprintf("exit status %d", code)), "."), b.user, b.user, b.user)
 }
 
 func needsPassword(said string) bool {

@@ -220,7 +220,8 @@ func TestRootNeedsNoSudo(t *testing.T) {
 	if _, err := host.Output(t.Context(), s.ssh, "echo", "a b"); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.server.Commands(); len(got) != 1 || strings.Contains(got[0], "sudo") || !strings.HasSuffix(got[0], " echo 'a b'") {
+	got := s.server.Commands()
+	if strings.Contains(strings.Join(got, " "), "sudo") || !strings.HasSuffix(got[len(got)-1], " echo 'a b'") {
 		t.Errorf("got %q", got)
 	}
 }
@@ -250,4 +251,32 @@ func toolsWithout(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// What is written in /etc/passwd as the login shell may be any program.
+func TestLoginShellThatIsNoPlainOneIsNamed(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "sudo"), []byte(fakeSudo), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const prints, nologin = "#!/bin/sh\necho hello\nexec /bin/sh \"$@\"\n", "#!/bin/sh\necho This account is currently not available.\nexit 1\n"
+	for name, tt := range map[string]struct{ shell, become, want string }{
+		"prints":             {prints, "", `the login shell of ops prints "hello" before what commands print`},
+		"prints, sudo":       {prints, "sudo", `the login shell of ops prints "hello" before what commands print`},
+		"nologin":            {nologin, "", "not available: the login shell of ops runs no commands: give ops another one (usermod -s /bin/sh ops)"},
+		"nologin, sudo":      {nologin, "sudo", "not available: the login shell of ops runs no commands"},
+		"false":              {"#!/bin/sh\nexit 1\n", "", "exit status 1: the login shell of ops runs no commands"},
+		"talks to who looks": {"#!/bin/sh\necho hello >&2\nexec /bin/sh \"$@\"\n", "sudo", ""},
+	} {
+		shell := writeFile(t, "shell", tt.shell)
+		if err := os.Chmod(shell, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		so := hosttest.ServerOptions{Shell: shell, Env: []string{"PATH=" + bin + ":/usr/bin:/bin", "FAKE_SUDO=nopasswd"}}
+		s := connected(t, so, func(o *host.SSHOptions) { o.User, o.Become = "ops", tt.become })
+		out, err := host.Output(t.Context(), s.ssh, "echo", "a")
+		if tt.want == "" && (err != nil || string(out) != "a\n") || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %q, %v, want %q", name, out, err, tt.want)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,16 +22,19 @@ const maxJumps = 8
 
 // route is a logged-in connection and the connections that it goes through.
 type route struct {
-	client *ssh.Client
-	via    []*ssh.Client // the first hop first
-	user   string
+	client  *ssh.Client
+	via     []*ssh.Client // the first hop first
+	user    string
+	silence time.Duration // that the machine may keep; negative: for ever
+	heard   *atomic.Int64 // bytes that came from the machine
 }
 
+// close begins with the first hop: a connection through one that has died could not even say that it ends.
 func (r *route) close() error {
-	err := r.client.Close()
-	for _, c := range slices.Backward(r.via) {
-		_ = c.Close() // what went through it is closed already
+	for _, c := range r.via {
+		_ = c.Close() // what it says of its end changes nothing
 	}
+	err := r.client.Close()
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
 		return nil
 	}
@@ -53,7 +57,7 @@ func (d *dialer) connect(ctx context.Context, a Address, final bool, depth int) 
 	if final && d.o.ProxyJump != "" {
 		jump = d.o.ProxyJump
 	}
-	r := &route{user: t.user}
+	r := &route{user: t.user, silence: cmp.Or(d.o.Silence, t.silence, standardSilence), heard: &atomic.Int64{}}
 	if jump != "" && !strings.EqualFold(jump, "none") {
 		if depth == maxJumps {
 			return nil, fmt.Errorf("go to %s: more than %d jump hosts lead to each other: check ProxyJump in %s", a.Host, maxJumps, d.config.path)
@@ -62,7 +66,7 @@ func (d *dialer) connect(ctx context.Context, a Address, final bool, depth int) 
 			return nil, err
 		}
 	}
-	if r.client, err = d.login(ctx, t, r.last(), final); err != nil {
+	if r.client, err = d.login(ctx, t, r.last(), final, r.heard); err != nil {
 		for _, c := range slices.Backward(r.via) {
 			_ = c.Close() // the error is the one to tell
 		}
@@ -105,7 +109,7 @@ func (d *dialer) hops(ctx context.Context, list string, depth int) (via []*ssh.C
 		if err != nil {
 			return via, err
 		}
-		client, err := d.login(ctx, t, via[len(via)-1], false)
+		client, err := d.login(ctx, t, via[len(via)-1], false, &atomic.Int64{})
 		if err != nil {
 			return via, fmt.Errorf("jump host %s: %w", a.Host, err)
 		}
@@ -115,14 +119,17 @@ func (d *dialer) hops(ctx context.Context, list string, depth int) (via []*ssh.C
 }
 
 // login opens a connection to t, straight or through via, and logs in. The password is for the machine at the end of the way
-// only: a jump host must not see it.
-func (d *dialer) login(ctx context.Context, t target, via *ssh.Client, final bool) (*ssh.Client, error) {
-	client, err := d.shakeHands(ctx, t, via, final)
+// only: a jump host must not see it. What comes from t is counted in heard.
+func (d *dialer) login(ctx context.Context, t target, via *ssh.Client, final bool, heard *atomic.Int64) (*ssh.Client, error) {
+	client, err := d.shakeHands(ctx, t, via, final, heard)
 	if err == nil {
 		return client, nil
 	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, fmt.Errorf("ssh %s: no answer in the time there was: check the address, that the machine is up, and its load: %w", t.address(), ctx.Err())
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("ssh %s: %w", t.address(), ctx.Err())
 	}
 	err = fmt.Errorf("ssh %s: %w", t.address(), err)
 	if len(d.config.notes) > 0 {
@@ -131,27 +138,30 @@ func (d *dialer) login(ctx context.Context, t target, via *ssh.Client, final boo
 	return nil, err
 }
 
-func (d *dialer) shakeHands(ctx context.Context, t target, via *ssh.Client, final bool) (*ssh.Client, error) {
+func (d *dialer) shakeHands(ctx context.Context, t target, via *ssh.Client, final bool, heard *atomic.Int64) (*ssh.Client, error) {
 	o := d.o
 	if !final {
 		o.Password = nil
 	}
-	keys, err := newKeyChecker(t.knownHosts, o.AcceptNew)
+	keys, err := newKeyChecker(t.knownHosts, o.AlsoKnown, o.AcceptNew)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := d.open(ctx, t, via)
+	limit := cmp.Or(d.o.ConnectTimeout, t.connect, standardConnect)
+	conn, err := open(ctx, t, via, limit)
 	if err != nil {
-		return nil, explainDial(err, t, d.timeout())
+		return nil, unreached{explainDial(err, t, limit)}
 	}
+	conn = heardConn{conn, heard}
+	patience := max(limit, standardLogin)
 	var late atomic.Bool
-	clock := time.AfterFunc(d.timeout(), func() { late.Store(true); _ = conn.Close() })
+	clock := time.AfterFunc(limit, func() { late.Store(true); _ = conn.Close() })
 	defer clock.Stop()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	var silent error // why a question was not answered; the library flattens it
 	ways := newLogin(ctx, o, t, func(question func() (string, error)) (string, error) {
 		clock.Stop()
-		defer clock.Reset(d.timeout())
+		defer clock.Reset(patience)
 		answer, err := question()
 		if err != nil {
 			silent = err
@@ -160,11 +170,14 @@ func (d *dialer) shakeHands(ctx context.Context, t target, via *ssh.Client, fina
 	})
 	defer ways.close()
 	var refused error // what the key check said; the library flattens it
+	shown := false    // the key of the machine: what comes is the login
 	name := net.JoinHostPort(strings.ToLower(firstOf(t.keyName, t.host)), strconv.Itoa(t.port))
 	check := keys.callback(name)
 	c, chans, reqs, err := ssh.NewClientConn(conn, name, &ssh.ClientConfig{
 		User: t.user, Auth: ways.methods(), HostKeyAlgorithms: keys.algorithms(name), ClientVersion: "SSH-2.0-sealrt",
 		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
+			shown = true
+			clock.Reset(patience)
 			refused = check(hostname, remote, key)
 			return refused
 		},
@@ -176,24 +189,37 @@ func (d *dialer) shakeHands(ctx context.Context, t target, via *ssh.Client, fina
 		return nil, refused
 	case silent != nil:
 		return nil, silent
+	case late.Load() && shown:
+		return nil, unreached{fmt.Errorf("the server did not finish the login within %s: check its load, and what its SSH server asks (PAM, LDAP, DNS)", patience)}
 	case late.Load():
-		return nil, fmt.Errorf("the server did not finish the login within %s: check its load, and that an SSH server listens there", d.timeout())
-	case strings.Contains(err.Error(), "unable to authenticate"), strings.Contains(err.Error(), "Too many authentication failures"):
+		return nil, unreached{fmt.Errorf("something accepts connections on port %d and does not speak SSH within %s: check the machine's load, and that an SSH server listens there", t.port, limit)}
+	case errors.Is(err, errGiven), strings.Contains(err.Error(), "unable to authenticate"), strings.Contains(err.Error(), "Too many authentication failures"):
 		return nil, ways.failure(err)
 	}
 	return nil, explainHandshake(err)
 }
 
-func (d *dialer) timeout() time.Duration {
-	if d.o.ConnectTimeout > 0 {
-		return d.o.ConnectTimeout
-	}
-	return 30 * time.Second
+// The limits of a connection, unless told otherwise.
+const (
+	standardConnect = 10 * time.Second // what people give ssh(1) as ConnectTimeout
+	standardLogin   = 30 * time.Second // a server may ask others whether to let somebody in
+)
+
+// heardConn counts what comes from a machine.
+type heardConn struct {
+	net.Conn
+	heard *atomic.Int64
+}
+
+func (c heardConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.heard.Add(int64(n))
+	return n, err
 }
 
 // open makes the connection that SSH is spoken over.
-func (d *dialer) open(ctx context.Context, t target, via *ssh.Client) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout())
+func open(ctx context.Context, t target, via *ssh.Client, limit time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	address := net.JoinHostPort(t.host, strconv.Itoa(t.port))
 	if via != nil {
@@ -235,7 +261,7 @@ func explainHandshake(err error) error {
 	case errors.As(err, &algorithms):
 		return fmt.Errorf("the server speaks only algorithms that are no longer safe: update its SSH server: %w", err)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("the server hung up before the login: it may limit connections (MaxStartups) or block this address, or no SSH server listens there: %w", err)
+		return unreached{fmt.Errorf("the server hung up before the login: it may limit connections (MaxStartups) or block this address, or no SSH server listens there: %w", err)}
 	}
 	return err
 }

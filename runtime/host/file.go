@@ -36,25 +36,17 @@ func Put(ctx context.Context, h Host, name string, mode fs.FileMode, r io.Reader
 }
 
 func put(ctx context.Context, h Host, name string, mode fs.FileMode, r io.Reader) (err error) {
-	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" {
-		return errors.New("not a clean absolute path of a file")
-	}
-	out, err := output(ctx, h, "mktemp", path.Join(path.Dir(name), ".sealrt-XXXXXX"))
+	temp, err := temporary(ctx, h, name)
 	if err != nil {
-		return explainWrite(h, name, err)
-	}
-	temp := strings.TrimSuffix(string(out), "\n")
-	if path.Dir(temp) != path.Dir(name) {
-		return fmt.Errorf("mktemp on %s answered %q, which is not in %s", h.Name(), temp, path.Dir(name))
+		return err
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, discard(ctx, h, temp))
 		}
 	}()
-	dd := Command{Argv: []string{"dd", "of=" + temp, "bs=1M", "conv=fsync", "status=none"}, Env: []string{messages}, Stdin: r}
-	if err := h.Run(ctx, dd); err != nil {
-		return explainWrite(h, name, err)
+	if err := fill(ctx, h, name, temp, r); err != nil {
+		return err
 	}
 	if err := h.Run(ctx, Command{Argv: []string{"chmod", octal(mode), temp}}); err != nil {
 		return err

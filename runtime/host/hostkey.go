@@ -23,10 +23,13 @@ type keyChecker struct {
 	check     ssh.HostKeyCallback
 }
 
-func newKeyChecker(files []string, acceptNew string) (*keyChecker, error) {
+func newKeyChecker(files []string, also, acceptNew string) (*keyChecker, error) {
 	k := &keyChecker{acceptNew: acceptNew}
-	if acceptNew != "" && !slices.Contains(files, acceptNew) {
-		files = append(slices.Clone(files), acceptNew)
+	files = slices.Clone(files)
+	for _, f := range []string{also, acceptNew} {
+		if f != "" && !slices.Contains(files, f) {
+			files = append(files, f)
+		}
 	}
 	for _, f := range files {
 		_, err := os.Stat(f)
@@ -38,7 +41,10 @@ func newKeyChecker(files []string, acceptNew string) (*keyChecker, error) {
 	}
 	var err error
 	if k.check, err = knownhosts.New(k.files...); err != nil {
-		return nil, fmt.Errorf("read known host keys: %w: correct or remove that line", err)
+		if strings.HasPrefix(err.Error(), "knownhosts: ") { // the library names file and line
+			err = fmt.Errorf("%w: correct or remove that line", err)
+		}
+		return nil, fmt.Errorf("read known host keys: %w", err)
 	}
 	return k, nil
 }
@@ -86,6 +92,8 @@ func (k *keyChecker) algorithms(address string) []string {
 			certs = append(certs, algo)
 		case types[keyType(algo)]:
 			first = append(first, algo)
+		case algo == ssh.KeyAlgoED25519: // what ssh(1) would show of a machine that is not known
+			rest = slices.Insert(rest, 0, algo)
 		default:
 			rest = append(rest, algo)
 		}
@@ -133,9 +141,14 @@ func (k *keyChecker) callback(address string) ssh.HostKeyCallback {
 			return fmt.Errorf("host key %s is marked as revoked at %s:%d: do not trust this machine",
 				ssh.FingerprintSHA256(key), revoked.Revoked.Filename, revoked.Revoked.Line)
 		case !errors.As(err, &mismatch):
-			return fmt.Errorf("check host key %s: %w", ssh.FingerprintSHA256(key), err)
-		case len(mismatch.Want) > 0:
-			return changedKey(address, key, mismatch.Want)
+			return fmt.Errorf("check host key %s: %s: have its certificate signed for this name by an authority that known_hosts has, or put its plain key there",
+				ssh.FingerprintSHA256(key), strings.TrimPrefix(err.Error(), "ssh: "))
+		}
+		// a machine that an authority could sign for and did not is new, as to ssh(1)
+		before := slices.DeleteFunc(slices.Clone(mismatch.Want), isAuthority)
+		switch {
+		case len(before) > 0:
+			return changedKey(address, key, before)
 		case k.acceptNew == "":
 			return k.unknownKey(address, key)
 		}

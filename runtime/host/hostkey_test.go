@@ -112,6 +112,12 @@ func TestMachineIsKnownByItsAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = h.Close()
+	s = serve(t, hosttest.ServerOptions{HostKeys: []ssh.Signer{plain}}, nil)
+	line = knownhosts.Line([]string{fmt.Sprintf("127.0.0.1:%d", s.server.Port())}, authority.PublicKey())
+	s.o.KnownHosts = []string{writeFile(t, "known_hosts", "@cert-authority "+line+"\n")}
+	if _, err := host.Dial(t.Context(), s.o); err == nil || !strings.Contains(err.Error(), "the machine is not known") {
+		t.Errorf("without a certificate: %v", err)
+	}
 }
 
 // zeros is a source of no randomness, which a certificate's nonce does not need here.

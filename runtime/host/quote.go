@@ -2,8 +2,8 @@ package host
 
 import "strings"
 
-// Quote joins argv to one line that a POSIX shell splits into exactly argv again (IEEE Std 1003.1, 2.2.2 Single-Quotes).
-// Words that need no quotes get none.
+// Quote joins argv to one line that a POSIX shell splits into exactly argv again (IEEE Std 1003.1, 2.2.2 Single-Quotes), and so
+// do fish and zsh, which are login shells too. Words that need no quotes get none.
 func Quote(argv []string) string {
 	var b strings.Builder
 	for i, word := range argv {
@@ -15,14 +15,18 @@ func Quote(argv []string) string {
 			continue
 		}
 		b.WriteByte('\'')
-		b.WriteString(strings.ReplaceAll(word, "'", `'\''`))
+		b.WriteString(quotes.Replace(word))
 		b.WriteByte('\'')
 	}
 	return b.String()
 }
 
+// quotes writes outside of the quotes what does not mean itself between them: in fish that is the backslash, too.
+var quotes = strings.NewReplacer(`'`, `'\''`, `\`, `'\\'`) //nolint:gochecknoglobals // a table that nothing changes
+
 // plain reports whether a shell takes word as it is. The first word is special: with a = in it, it would be an assignment,
-// and it could be a reserved word; those are all letters, so that a bare one is only safe when it is not among them.
+// and it could be a reserved word; those are all letters, so that a bare one is only safe when it is not among them. To zsh a
+// word that begins with = is the path of a program.
 func plain(word string, first bool) bool {
 	if word == "" {
 		return false
@@ -30,7 +34,7 @@ func plain(word string, first bool) bool {
 	for _, r := range word {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', strings.ContainsRune("_-./:,@%+", r):
-		case r == '=' && !first:
+		case r == '=' && !first && word[0] != '=':
 		default:
 			return false
 		}

@@ -11,21 +11,27 @@ import (
 	"github.com/sealrt/sealrt/runtime/host"
 )
 
-// shellWords returns what /bin/sh makes of a line.
-func shellWords(t *testing.T, line string) []string {
+// shellWords returns what a shell makes of a line.
+func shellWords(t *testing.T, shell, line string) []string {
 	t.Helper()
-	out, err := exec.Command("/bin/sh", "-c", `printf '%s\0' `+line).CombinedOutput()
+	out, err := exec.Command(shell, "-c", `printf '%s\0' `+line).CombinedOutput()
 	if err != nil {
-		t.Fatalf("sh on %q: %v: %s", line, err, out)
+		t.Fatalf("%s on %q: %v: %s", shell, line, err, out)
 	}
 	words := strings.Split(string(out), "\x00")
 	return words[:len(words)-1]
 }
 
 func TestQuoteGivesAShellTheSameWords(t *testing.T) {
+	shells := []string{"/bin/sh"}
+	for _, name := range []string{"bash", "zsh", "fish"} { // those that are there
+		if path, err := exec.LookPath(name); err == nil {
+			shells = append(shells, path)
+		}
+	}
 	alphabet := []rune("ab'\"\\ \t\n$`!*?[]{}()<>|&;#~=%-é^,:/\x01")
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 300 {
+	for i := range 300 {
 		argv := make([]string, 1+rng.IntN(5))
 		for i := range argv {
 			var b strings.Builder
@@ -34,8 +40,9 @@ func TestQuoteGivesAShellTheSameWords(t *testing.T) {
 			}
 			argv[i] = b.String()
 		}
-		if diff := cmp.Diff(argv, shellWords(t, host.Quote(argv))); diff != "" {
-			t.Fatalf("Quote(%q) = %s: words differ (-want +got):\n%s", argv, host.Quote(argv), diff)
+		shell := shells[i%len(shells)]
+		if diff := cmp.Diff(argv, shellWords(t, shell, host.Quote(argv))); diff != "" {
+			t.Fatalf("%s: Quote(%q) = %s: words differ (-want +got):\n%s", shell, argv, host.Quote(argv), diff)
 		}
 	}
 }
@@ -57,8 +64,8 @@ func TestQuotedFirstWordIsACommandAndNothingElse(t *testing.T) {
 }
 
 func TestQuoteLeavesPlainWordsReadable(t *testing.T) {
-	got := host.Quote([]string{"systemctl", "start", "k3s@a.service", "--x=1", "a b", "it's", ""})
-	want := `systemctl start k3s@a.service --x=1 'a b' 'it'\''s' ''`
+	got := host.Quote([]string{"systemctl", "start", "k3s@a.service", "--x=1", "a b", "it's", "", `a\b`, "=x"})
+	want := `systemctl start k3s@a.service --x=1 'a b' 'it'\''s' '' 'a'\\'b' '=x'`
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -5,31 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// standardKeepAlive is the time between questions whether a machine is still there, unless told otherwise.
-const standardKeepAlive = 15 * time.Second
+// standardSilence is how long a machine may say nothing before its connection is given up, unless told otherwise: what people
+// get who set ServerAliveInterval 5 in their ssh_config(5).
+const standardSilence = 15 * time.Second
+
+// asked is how many questions whether the machine is still there fit into the silence that is allowed.
+const asked = 3
 
 // link is a living route: it knows when it has died.
 type link struct {
 	route *route
 	done  chan struct{} // closed when the connection has ended, whoever ended it
+	spare bool          // for one command
 }
 
-func newLink(r *route, keepAlive time.Duration) *link {
+func newLink(r *route) *link {
 	l := &link{route: r, done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
 		_ = r.client.Wait() // that it ended is all there is to know
 	}()
-	if keepAlive == 0 {
-		keepAlive = standardKeepAlive
-	}
-	if keepAlive > 0 {
-		go l.watch(keepAlive)
+	if r.silence > 0 {
+		tick := time.NewTicker(r.silence / asked)
+		go func() {
+			defer tick.Stop()
+			l.watch(tick.C)
+		}()
 	}
 	return l
 }
@@ -45,30 +52,30 @@ func (l *link) dead() bool {
 
 func (l *link) close() error { return l.route.close() }
 
-// watch asks every so often whether the machine is still there, and ends the connection when no answer comes before the
-// question after the next is due. Any answer will do (OpenSSH answers that it does not know the question).
-func (l *link) watch(every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	answers := make(chan error, 1)
-	waiting := 0
+// watch asks at each tick whether the machine is still there, and ends the connection when a question waits for the third tick
+// and the machine has said nothing since. Any answer will do (OpenSSH answers that it does not know the question), and so will
+// anything else: on a slow line the question stands behind the data that is sent.
+func (l *link) watch(ticks <-chan time.Time) {
+	var waits atomic.Bool // for an answer
+	silent, heard := 0, l.route.heard.Load()
 	for {
 		select {
 		case <-l.done:
 			return
-		case <-answers:
-			waiting = 0 // an error means that the connection ended, which done says too
-			continue
-		case <-tick.C:
+		case <-ticks:
 		}
-		if waiting++; waiting > 2 {
+		now := l.route.heard.Load()
+		if silent++; now != heard || !waits.Load() {
+			silent, heard = 0, now
+		}
+		if silent == asked-1 {
 			_ = l.close() // its commands now learn that it is lost
 			return
 		}
-		if waiting == 1 {
+		if waits.CompareAndSwap(false, true) {
 			go func() {
-				_, _, err := l.route.client.SendRequest("keepalive@openssh.com", true, nil)
-				answers <- err
+				_, _, _ = l.route.client.SendRequest("keepalive@openssh.com", true, nil) // done says when the connection has ended
+				waits.Store(false)
 			}()
 		}
 	}
@@ -85,6 +92,9 @@ func (h *SSH) exec(ctx context.Context, p process) (int, error) {
 	l, s, err := h.session(ctx)
 	if err != nil {
 		return 0, err
+	}
+	if l.spare {
+		defer func() { _ = l.close() }() // its one command has ended
 	}
 	return h.drive(ctx, l, s, p)
 }
@@ -107,13 +117,43 @@ func (h *SSH) session(ctx context.Context) (*link, *ssh.Session, error) {
 		}
 		var refused *ssh.OpenChannelError
 		if errors.As(err, &refused) {
-			return nil, nil, fmt.Errorf("open a session: %w: the server allows too few at once: set MaxSessions in its sshd_config to 10 or more", err)
+			return h.spareSession(ctx)
 		}
 		if broken != nil {
-			return nil, nil, fmt.Errorf("open a session: %w: the connection broke twice: check the network and try again", err)
+			return nil, nil, unreached{fmt.Errorf("open a session: %w: the connection broke twice: check the network and try again", err)}
 		}
 		broken = l
 	}
+}
+
+// spareSession opens a session over a connection of its own: the server allows no more of them over the one that there is. Such
+// connections are made one by one: who allows few sessions may allow few logins at a time too (MaxStartups).
+func (h *SSH) spareSession(ctx context.Context) (*link, *ssh.Session, error) {
+	r, err := h.spareRoute(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("one more connection, since the server allows few sessions over one (MaxSessions in its sshd_config): %w", err)
+	}
+	l := newLink(r)
+	l.spare = true
+	s, err := openSession(ctx, l)
+	if err != nil {
+		_ = l.close() // the error is the one to tell
+		return nil, nil, fmt.Errorf("open a session: %w: the server allows none: set MaxSessions in its sshd_config to 10", err)
+	}
+	return l, s, nil
+}
+
+func (h *SSH) spareRoute(ctx context.Context) (*route, error) {
+	select {
+	case h.mu <- struct{}{}:
+		defer func() { <-h.mu }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if h.closed {
+		return nil, errClosed
+	}
+	return h.dialer.connect(ctx, h.dialer.o.Address, true, 0)
 }
 
 // openSession is NewSession that ends with ctx, and with the connection: a request that is sent in the moment in which the
@@ -174,8 +214,9 @@ func (h *SSH) drive(ctx context.Context, l *link, s *ssh.Session, p process) (in
 	}
 }
 
-// end ends the command of a session: by a signal, by hunting it where the signal has no effect, by force, and by closing the
-// session. It waits for the end, though not for ever.
+// end ends the command of a session with all that it started: by a signal, by hunting it where the signal has no effect, by
+// force, also where the command itself has ended and left somebody behind, and by closing the session. It waits for the end,
+// though not for ever.
 func (h *SSH) end(ctx context.Context, l *link, s *ssh.Session, p process, ended <-chan error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*grace)
 	defer cancel()
@@ -190,23 +231,31 @@ func (h *SSH) end(ctx context.Context, l *link, s *ssh.Session, p process, ended
 		}
 		return true
 	}
-	_ = s.Signal(ssh.SIGTERM) // OpenSSH refuses it for root's commands, and before 7.9 for all
-	if over(moment) {
-		return
-	}
-	for _, signal := range []string{"TERM", "KILL"} {
+	hunt := func(signal string) {
 		if p.hunt != nil {
 			p.hunt(ctx, func(ctx context.Context, p process) (int, error) { return h.aside(ctx, l, p) }, signal)
 		}
-		if over(grace) {
-			return
-		}
+	}
+	_ = s.Signal(ssh.SIGTERM) // OpenSSH refuses it for root's commands, and before 7.9 for all
+	gone := over(moment)
+	if !gone {
+		hunt("TERM")
+		gone = over(grace)
+	}
+	hunt("KILL")
+	if !gone {
+		over(grace)
 	}
 }
 
 // aside runs p in a session of its own that needs no slot: the command that it is to end holds one.
 func (h *SSH) aside(ctx context.Context, l *link, p process) (int, error) {
 	s, err := openSession(ctx, l)
+	if refused := new(ssh.OpenChannelError); errors.As(err, &refused) {
+		if l, s, err = h.spareSession(ctx); err == nil {
+			defer func() { _ = l.close() }() // its one command has ended
+		}
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -24,15 +24,22 @@ type SSHOptions struct {
 	Password func() (string, error)
 
 	KnownHosts []string // known_hosts files; nil: what Config says, else Home/.ssh/known_hosts and /etc/ssh/ssh_known_hosts
+	AlsoKnown  string   // a known_hosts file that counts beside those; "": none
 	AcceptNew  string   // file to which keys of hosts seen for the first time are appended; "": such hosts are refused
 
 	Become string // how to become root: "" (not at all), "sudo" or "doas"; nothing is done when the login is root's
 	// BecomePassword is asked for the password that sudo asks for; nil: only sudo without a password is tried.
 	BecomePassword func() (string, error)
 
-	ConnectTimeout time.Duration // for each machine of the way, until logged in; 0: 30 s
-	KeepAlive      time.Duration // between questions whether the machine is still there; 0: 15 s; negative: never
-	MaxSessions    int           // commands at once over the connection; 0: 8. sshd allows 10 unless told otherwise.
+	// ConnectTimeout is for each machine of the way: until it answers, and then until it has shown its key, as in ssh(1). The
+	// login itself may take 30 s, or ConnectTimeout if that is longer. 0: what Config says, else 10 s.
+	ConnectTimeout time.Duration
+	// Silence is how long the machine may say nothing, though it is asked, before its connection is given up. 0: what Config
+	// says (ServerAliveInterval x ServerAliveCountMax), else 15 s; negative: for ever.
+	Silence time.Duration
+	// MaxSessions is how many commands run at once; 0: 8. sshd allows 10 over a connection unless told otherwise. Where it allows
+	// fewer, further commands have a connection each.
+	MaxSessions int
 }
 
 // SSH is a machine behind SSH, as one connection that carries all commands. A connection that is found broken before a
@@ -79,6 +86,7 @@ func Dial(ctx context.Context, o SSHOptions) (*SSH, error) {
 	if h.become, err = newBecomer(how, o.Host, l.route.user, o.BecomePassword, h.exec); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
+	h.become.shell = true
 	return h, nil
 }
 
@@ -126,6 +134,6 @@ func (h *SSH) connect(ctx context.Context, broken *link) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.link = newLink(r, h.dialer.o.KeepAlive)
+	h.link = newLink(r)
 	return h.link, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/kevinburke/ssh_config"
 )
@@ -17,10 +18,11 @@ const defaultPort = 22
 
 // clientConfig is an ssh_config(5) file. The zero value says nothing.
 type clientConfig struct {
-	path  string
-	home  string
-	file  *ssh_config.Config
-	notes []string // parts that were left out, for the errors of connections that fail
+	path    string
+	home    string
+	file    *ssh_config.Config
+	origins []string // file:line of each line of it
+	notes   []string // parts that were left out, for the errors of connections that fail
 }
 
 // readConfig reads the file at path; none at all is fine. Match blocks with conditions other than `host` and `all` are left
@@ -37,42 +39,90 @@ func readConfig(path, home string) (clientConfig, error) {
 	if err != nil {
 		return c, fmt.Errorf("read the SSH configuration: %w", err)
 	}
-	c.file, err = ssh_config.DecodeBytes(c.rewrite(text))
+	c.file, err = ssh_config.DecodeBytes(c.rewrite(text, path, 0))
 	if err != nil {
-		return c, fmt.Errorf("read the SSH configuration %s: %w: correct the line", path, err)
+		return c, fmt.Errorf("read the SSH configuration %s: correct the line", c.located(err))
 	}
 	return c, nil
 }
 
-// rewrite makes Include paths absolute by c.home, where the library would look for a home directory by itself, and takes
-// Match blocks out that the library does not know. The number of lines stays.
-func (c *clientConfig) rewrite(text []byte) []byte {
-	lines := bytes.Split(text, []byte("\n"))
-	for i, line := range lines {
+// maxIncludes is how deep files include each other (ssh_config(5) says 16; the library allows 5).
+const maxIncludes = 5
+
+// rewrite takes Match blocks out that the library does not know, which ends at the first one, and puts what is included for all
+// machines in the place of the Include, so that this is done there too. Other Includes get paths that are absolute by c.home,
+// where the library would look for a home directory by itself.
+func (c *clientConfig) rewrite(text []byte, path string, depth int) []byte {
+	var out [][]byte
+	add := func(n int, line []byte) {
+		out, c.origins = append(out, line), append(c.origins, fmt.Sprintf("%s:%d", path, n))
+	}
+	forAll := true
+	for i, line := range bytes.Split(text, []byte("\n")) {
 		words := strings.Fields(strings.Replace(string(line), "=", " ", 1))
 		if len(words) < 2 {
+			add(i+1, line)
 			continue
 		}
 		switch strings.ToLower(words[0]) {
+		case "host":
+			forAll = len(words) == 2 && words[1] == "*"
+		case "match":
+			kind := strings.ToLower(words[1])
+			if forAll = kind == "all"; !forAll && (kind != "host" || len(words) != 3) {
+				c.notes = append(c.notes, fmt.Sprintf("%s:%d: %q was left out: only Match host and Match all are understood",
+					path, i+1, strings.TrimSpace(string(line))))
+				line = []byte("Host !*")
+			}
 		case "include":
 			for j, w := range words[1:] {
-				w = c.expand(strings.Trim(w, `"`), nil)
-				if !filepath.IsAbs(w) {
-					w = filepath.Join(filepath.Dir(c.path), w)
+				words[j+1] = c.expand(strings.Trim(w, `"`), nil)
+				if !filepath.IsAbs(words[j+1]) {
+					words[j+1] = filepath.Join(filepath.Dir(c.path), words[j+1])
 				}
-				words[j+1] = w
 			}
-			lines[i] = []byte(strings.Join(words, " "))
-		case "match":
-			if kind := strings.ToLower(words[1]); kind == "all" || kind == "host" && len(words) == 3 {
-				continue
+			if !forAll || depth == maxIncludes {
+				line = []byte(strings.Join(words, " "))
+				break
 			}
-			c.notes = append(c.notes, fmt.Sprintf("%s:%d: %q was left out: only Match host and Match all are understood",
-				c.path, i+1, strings.TrimSpace(string(line))))
-			lines[i] = []byte("Host !*")
+			for _, file := range found(words[1:]) {
+				out = append(out, c.include(file, depth+1)...)
+			}
+			line = []byte("Host *") // the file may have ended in another block
 		}
+		add(i+1, line)
 	}
-	return bytes.Join(lines, []byte("\n"))
+	return bytes.Join(out, []byte("\n"))
+}
+
+// include returns the lines of a file; one that cannot be read has none, and is noted.
+func (c *clientConfig) include(file string, depth int) [][]byte {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		c.notes = append(c.notes, err.Error())
+		return nil
+	}
+	return bytes.Split(c.rewrite(text, file, depth), []byte("\n"))
+}
+
+// found returns the files that patterns (filepath.Match) stand for.
+func found(patterns []string) []string {
+	var all []string
+	for _, p := range patterns {
+		files, _ := filepath.Glob(p) // what is no pattern finds nothing, as with ssh(1)
+		all = append(all, files...)
+	}
+	return all
+}
+
+// located puts file and line of what was rewritten into an error of the library, which begins with (line, column).
+func (c *clientConfig) located(err error) string {
+	var line, column int
+	if n, _ := fmt.Sscanf(err.Error(), "(%d, %d):", &line, &column); n < 2 || line < 1 || line > len(c.origins) {
+		return fmt.Sprintf("%s: %v", c.path, err)
+	}
+	_, what, _ := strings.Cut(err.Error(), "): ")
+	return c.origins[line-1] + ": " + what
 }
 
 // expand replaces ~ and the tokens of ssh_config(5), "TOKENS", that tokens names; %d and %% are always known.
@@ -135,6 +185,8 @@ type target struct {
 	agent          string
 	knownHosts     []string
 	jump           string
+	connect        time.Duration // ConnectTimeout; 0: not said
+	silence        time.Duration // ServerAliveInterval times ServerAliveCountMax; 0: not said
 }
 
 func (t target) address() Address { return Address{User: t.user, Host: t.host, Port: t.port} }
@@ -144,7 +196,7 @@ func (c *clientConfig) lookup(a Address, o SSHOptions) (target, error) {
 	t := target{user: a.User, host: a.Host, port: a.Port, agent: o.Agent, knownHosts: o.KnownHosts}
 	v := map[string]string{}
 	for _, key := range []string{"HostName", "User", "Port", "HostKeyAlias", "IdentitiesOnly", "IdentityAgent",
-		"UserKnownHostsFile", "ProxyJump", "ProxyCommand"} {
+		"UserKnownHostsFile", "ProxyJump", "ProxyCommand", "ConnectTimeout", "ServerAliveInterval", "ServerAliveCountMax"} {
 		var err error
 		if v[key], err = c.get(a.Host, key); err != nil {
 			return t, err
@@ -168,8 +220,39 @@ func (c *clientConfig) lookup(a Address, o SSHOptions) (target, error) {
 	if cmd := v["ProxyCommand"]; cmd != "" && !strings.EqualFold(cmd, "none") && t.jump == "" && o.ProxyJump == "" {
 		return t, fmt.Errorf("%s: ProxyCommand for %s is not supported: use ProxyJump", c.path, a.Host)
 	}
+	if err := c.limits(&t, a.Host, v); err != nil {
+		return t, err
+	}
 	tokens := map[byte]string{'h': t.host, 'n': a.Host, 'r': t.user, 'u': o.LocalUser, 'p': strconv.Itoa(t.port)}
 	return t, c.files(&t, a.Host, tokens, v)
+}
+
+// limits fills in how long the machine may take.
+func (c *clientConfig) limits(t *target, alias string, v map[string]string) error {
+	times := map[string]time.Duration{}
+	for _, key := range []string{"ConnectTimeout", "ServerAliveInterval"} {
+		text := v[key]
+		if text == "" || strings.EqualFold(text, "none") {
+			continue
+		}
+		if strings.Trim(text, "0123456789") == "" {
+			text += "s"
+		}
+		d, err := time.ParseDuration(strings.ToLower(text))
+		if err != nil || d < 0 {
+			return fmt.Errorf("read %s for %s in %s: %q is not a time: write seconds, or 1m30s", key, alias, c.path, v[key])
+		}
+		times[key] = d
+	}
+	count := uint64(3)
+	if v["ServerAliveCountMax"] != "" {
+		var err error
+		if count, err = strconv.ParseUint(v["ServerAliveCountMax"], 10, 16); err != nil {
+			return fmt.Errorf("read ServerAliveCountMax for %s in %s: %q is not a number: correct the line", alias, c.path, v["ServerAliveCountMax"])
+		}
+	}
+	t.connect, t.silence = times["ConnectTimeout"], times["ServerAliveInterval"]*time.Duration(count)
+	return nil
 }
 
 // HostName returns what the machine of o is called on the network: what o.Config says of it, else its name in o.

@@ -20,7 +20,7 @@ type node struct {
 
 func newTree() tree {
 	t := tree{"/": {mode: fs.ModeDir | 0o755}}
-	for _, dir := range []string{"/etc/systemd/system", "/opt", "/root", "/run", "/tmp", "/usr/local/bin", "/var/lib", "/var/log"} {
+	for _, dir := range []string{"/etc/systemd/system", "/opt", "/root", "/run/systemd/system", "/tmp", "/usr/local/bin", "/var/lib", "/var/log"} {
 		t.mkdirAll(dir, 0o755)
 	}
 	return t
@@ -313,4 +313,37 @@ func (m *machine) test(args []string) int {
 		return 0
 	}
 	return 1
+}
+
+// Remove takes a path and everything below it off the machine.
+func (h *Host) Remove(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, p := range h.files.below(path.Clean(name)) {
+		delete(h.files, p)
+	}
+}
+
+// ln makes a link, which nothing on this machine follows.
+func (m *machine) ln(names []string) int {
+	if len(names) != 2 {
+		return m.fail(1, "hosttest makes one link at a time")
+	}
+	at := path.Clean(names[1])
+	if m.files[at] != nil {
+		return m.fail(1, "failed to create symbolic link '%s': File exists", at)
+	}
+	m.files[at] = &node{mode: fs.ModeSymlink | 0o777, content: []byte(names[0])}
+	return 0
+}
+
+// readlink prints where links lead, and what is none as it is called.
+func (m *machine) readlink(names []string) int {
+	for _, name := range names {
+		if n := m.files[path.Clean(name)]; n != nil && n.mode&fs.ModeSymlink != 0 {
+			name = string(n.content)
+		}
+		fmt.Fprintln(&m.stdout, name)
+	}
+	return 0
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/sealrt/sealrt/runtime/host"
 )
 
-// Host is a machine in memory. It understands the commands of package host and the small tools around them (cat, chmod, cp, dd,
-// find, hostname, mkdir, mktemp, mv, rm, rmdir, stat, systemctl, tee, test, true, uname); any other command succeeds and says nothing, unless Respond
+// Host is a machine in memory. It understands the commands of package host and the small tools around them (cat, chmod, cp, date, dd,
+// find, gzip, hostname, ln, mkdir, mktemp, mv, readlink, rm, rmdir, sha256sum, systemctl, tail, tee, test, true, uname); any other command succeeds and says nothing, unless Respond
 // or Fail says otherwise. Its methods may be called concurrently.
 type Host struct {
 	name string
@@ -25,6 +25,7 @@ type Host struct {
 	files  tree
 	units  map[string]unit
 	rules  []*rule
+	served []served
 	calls  []Call
 }
 
@@ -66,6 +67,31 @@ func (h *Host) Fail(prefix []string, err error, nth int) {
 	h.add(&rule{prefix: slices.Clone(prefix), err: err, nth: nth})
 }
 
+// Serve makes run do the commands whose argv begins with prefix, with their streams as they are: for programs that talk to
+// who started them. They are not among the calls.
+func (h *Host) Serve(prefix []string, run func(ctx context.Context, c host.Command) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.served = append(h.served, served{slices.Clone(prefix), run})
+}
+
+// served is a command that somebody else does.
+type served struct {
+	prefix []string
+	run    func(ctx context.Context, c host.Command) error
+}
+
+func (h *Host) server(argv []string) func(ctx context.Context, c host.Command) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.served {
+		if len(argv) >= len(s.prefix) && slices.Equal(argv[:len(s.prefix)], s.prefix) {
+			return s.run
+		}
+	}
+	return nil
+}
+
 func (h *Host) add(r *rule) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -98,6 +124,9 @@ func (h *Host) Transcript() []string {
 func (h *Host) Run(ctx context.Context, c host.Command) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if run := h.server(c.Argv); run != nil {
+		return run(ctx, c)
 	}
 	var stdin []byte
 	if c.Stdin != nil {
@@ -195,10 +224,14 @@ func (m *machine) run() int {
 		return m.chmod(operands(args))
 	case "cp":
 		return m.cp(operands(args))
+	case "date":
+		return m.date(args)
 	case "dd":
 		return m.dd(args)
 	case "find":
 		return m.find(args)
+	case "gzip":
+		return m.gzip(flags(args), operands(args))
 	case "hostname":
 		fmt.Fprintln(&m.stdout, m.name)
 	case "mkdir":
@@ -207,14 +240,20 @@ func (m *machine) run() int {
 		return m.mktemp(flags(args), operands(args))
 	case "mv":
 		return m.mv(flags(args), operands(args))
+	case "ln":
+		return m.ln(operands(args))
+	case "readlink":
+		return m.readlink(operands(args))
 	case "rm":
 		return m.rm(flags(args), operands(args))
 	case "rmdir":
 		return m.rmdir(operands(args))
-	case "stat":
-		return m.stat(args)
+	case "sha256sum":
+		return m.sha256sum(operands(args))
 	case "systemctl":
 		return m.systemctl(args)
+	case "tail":
+		return m.tail(args)
 	case "tee":
 		return m.tee(flags(args), operands(args))
 	case "test":
@@ -271,8 +310,10 @@ func (m *machine) uname(args []string) int {
 		fmt.Fprintln(&m.stdout, "Linux")
 	case "sm":
 		fmt.Fprintln(&m.stdout, "Linux x86_64")
+	case "snrm":
+		fmt.Fprintln(&m.stdout, "Linux", m.name, "6.1.0", "x86_64")
 	default:
-		return m.fail(1, "hosttest knows no flags but -m, -n, -r, -s and -sm")
+		return m.fail(1, "hosttest knows no flags but -m, -n, -r, -s, -sm and -snrm")
 	}
 	return 0
 }

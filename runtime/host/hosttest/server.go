@@ -18,17 +18,21 @@ import (
 
 // ServerOptions says what a Server accepts and how badly it behaves. With the zero value it lets nobody in.
 type ServerOptions struct {
-	Password       string          // "": no login by password
+	Password       string          // "": no login by password; it is taken as the answer to a question too
 	AuthorizedKeys []ssh.PublicKey // let in whatever the user is called
 	HostKeys       []ssh.Signer    // nil: one new ed25519 key
 	Env            []string        // the whole environment of commands; nil: that of this process
 
+	Shell         string          // login shell of everybody; "": /bin/sh
+	Listen        string          // address of this machine; "": 127.0.0.1
 	MaxSessions   int             // sessions at once over a connection; 0: 10, as sshd has it
 	Hold          <-chan struct{} // logins begin when it is closed; nil: at once
 	IgnoreSignals bool            // as sshd before 7.9 does, and any sshd whose command became root
+	// IgnoreQuestions leaves questions whether the machine is there unanswered, as a line does that is full of other things.
+	IgnoreQuestions bool
 }
 
-// Server is an SSH server on a loopback port that runs commands as sshd does: by /bin/sh -c, as the user of this process. It
+// Server is an SSH server on a loopback port that runs commands as sshd does: by the login shell with -c, as the user of this process. It
 // forwards TCP connections, so that it serves as a jump host too.
 type Server struct {
 	o        ServerOptions
@@ -46,7 +50,7 @@ type Server struct {
 	users    []string
 }
 
-// NewServer starts a server on 127.0.0.1. The caller closes it.
+// NewServer starts a server. The caller closes it.
 func NewServer(o ServerOptions) (*Server, error) {
 	if len(o.HostKeys) == 0 {
 		_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -62,7 +66,13 @@ func NewServer(o ServerOptions) (*Server, error) {
 	if o.MaxSessions == 0 {
 		o.MaxSessions = 10
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if o.Shell == "" {
+		o.Shell = "/bin/sh"
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1"
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(o.Listen, "0"))
 	if err != nil {
 		return nil, fmt.Errorf("start an SSH server: %w", err)
 	}
@@ -78,6 +88,11 @@ func (s *Server) authentication() *ssh.ServerConfig {
 	c := &ssh.ServerConfig{}
 	for _, k := range s.o.HostKeys {
 		c.AddHostKey(k)
+	}
+	c.AuthLogCallback = func(conn ssh.ConnMetadata, _ string, err error) { // before the client is told
+		if err == nil {
+			s.note(func() { s.users = append(s.users, conn.User()) })
+		}
 	}
 	errRefused := errors.New("refused")
 	c.PublicKeyCallback = func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
@@ -97,6 +112,13 @@ func (s *Server) authentication() *ssh.ServerConfig {
 			}
 			return nil, errRefused
 		}
+		c.KeyboardInteractiveCallback = func(_ ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+			answers, err := ask("", "", []string{"Password: "}, []bool{false})
+			if err != nil || len(answers) != 1 {
+				return nil, errRefused
+			}
+			return c.PasswordCallback(nil, []byte(answers[0]))
+		}
 	}
 	return c
 }
@@ -107,7 +129,7 @@ func (s *Server) note(what func()) {
 	what()
 }
 
-// Port is the port on 127.0.0.1.
+// Port is the port on which the server listens.
 func (s *Server) Port() int {
 	if a, ok := s.listener.Addr().(*net.TCPAddr); ok {
 		return a.Port
@@ -199,12 +221,17 @@ func (s *Server) connection(c *freezable) {
 			return
 		}
 	}
-	conn, channels, requests, err := ssh.NewServerConn(c, s.config)
+	_, channels, requests, err := ssh.NewServerConn(c, s.config)
 	if err != nil {
 		return // not let in, which the client learns
 	}
-	s.note(func() { s.users = append(s.users, conn.User()) })
-	go ssh.DiscardRequests(requests)
+	go func() {
+		for r := range requests {
+			if r.WantReply && !s.o.IgnoreQuestions {
+				_ = r.Reply(false, nil) // the connection may be gone
+			}
+		}
+	}()
 	var open atomic.Int32
 	var work sync.WaitGroup
 	for ch := range channels {

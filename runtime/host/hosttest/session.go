@@ -61,7 +61,7 @@ func (s *Server) start(ch ssh.Channel, payload []byte, ended chan<- error) (*exe
 	if err := ssh.Unmarshal(payload, &line); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("/bin/sh", "-c", line.Command)
+	cmd := exec.Command(s.o.Shell, "-c", line.Command)
 	cmd.Env = s.o.Env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stdout, cmd.Stderr = ch, ch.Stderr()

@@ -2,10 +2,10 @@ package hosttest
 
 import (
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealrt/sealrt/runtime/host"
 )
@@ -27,6 +27,33 @@ func (m *machine) tee(flags string, names []string) int {
 		}
 		n.content = append(n.content, m.stdin...)
 	}
+	return 0
+}
+
+// tail prints whole files, each under its name: tail -n +1 FILE FILE...
+func (m *machine) tail(args []string) int {
+	if len(args) < 4 || args[0] != "-n" || args[1] != "+1" {
+		return m.fail(1, "hosttest knows only -n +1 and several files")
+	}
+	code, before := 0, ""
+	for _, name := range args[2:] {
+		n := m.files[path.Clean(name)]
+		if n == nil || n.mode.IsDir() {
+			code = m.fail(1, "cannot open '%s' for reading: %s", name, noSuchFile)
+			continue
+		}
+		fmt.Fprintf(&m.stdout, "%s==> %s <==\n%s", before, name, n.content)
+		before = "\n"
+	}
+	return code
+}
+
+// date prints the time of this process: date +%s.
+func (m *machine) date(args []string) int {
+	if len(args) != 1 || args[0] != "+%s" {
+		return m.fail(1, "hosttest knows only +%%s")
+	}
+	fmt.Fprintln(&m.stdout, time.Now().Unix())
 	return 0
 }
 
@@ -54,32 +81,6 @@ func (m *machine) rmdir(names []string) int {
 	return 0
 }
 
-// stat prints the permissions of files: stat -c %a.
-func (m *machine) stat(args []string) int {
-	if len(args) < 3 || args[0] != "-c" || args[1] != "%a" {
-		return m.fail(1, "hosttest knows only -c %%a")
-	}
-	for _, name := range args[2:] {
-		n, ok := m.files[name]
-		if !ok {
-			return m.fail(1, "cannot statx '%s': No such file or directory", name)
-		}
-		fmt.Fprintf(&m.stdout, "%o\n", n.mode.Perm()|setid(n.mode))
-	}
-	return 0
-}
-
-// setid returns the set-id and sticky bits as chmod writes them.
-func setid(mode fs.FileMode) fs.FileMode {
-	var bits fs.FileMode
-	for bit, flag := range map[fs.FileMode]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if mode&flag != 0 {
-			bits |= bit
-		}
-	}
-	return bits
-}
-
 // find lists those of some paths that are there, find PATH... -maxdepth 0
 // -print0, or the files right below a directory: find DIR -mindepth 1
 // -maxdepth 1 ! -type d.
@@ -99,6 +100,14 @@ func (m *machine) find(args []string) int {
 		for _, name := range m.files.below("/") {
 			if ok, err := path.Match(host.Unfinished, path.Base(name)); ok && err == nil && slices.Contains(args[:k], path.Dir(name)) {
 				delete(m.files, name)
+			}
+		}
+		return 0
+	}
+	if k := slices.Index(args, "-maxdepth"); k > 0 && len(args) == k+5 && slices.Equal(args[k:k+3], []string{"-maxdepth", "1", "-name"}) && args[k+4] == "-print0" {
+		for _, name := range slices.Sorted(slices.Values(m.files.below("/"))) {
+			if ok, err := path.Match(args[k+3], path.Base(name)); ok && err == nil && slices.Contains(args[:k], path.Dir(name)) {
+				m.stdout.WriteString(name + "\x00")
 			}
 		}
 		return 0
