@@ -178,7 +178,7 @@ func addSignature(t *testing.T, layout, repository, digest string) {
 // importedImagesResolve imports on a node what the host command feeds to it.
 func importedImagesResolve(t *testing.T, w *bench, c airgapped) {
 	d := startContainerd(t, "http://127.0.0.1:1")
-	feed := exec.Command(w.program, "feed", c.layout, "--", "ctr", "-a", d.socket, "-n", "k8s.io", "images", "import", "-")
+	feed := exec.Command(w.program, "host", "feed", c.layout, "--", "ctr", "-a", d.socket, "-n", "k8s.io", "images", "import", "-")
 	if out, err := feed.CombinedOutput(); err != nil {
 		t.Fatalf("import: %v\n%s", err, out)
 	}
@@ -286,16 +286,25 @@ type daemon struct {
 // images, and ends it with the test.
 func startContainerd(t *testing.T, mirror string) *daemon {
 	t.Helper()
+	return startContainerdWith(t, func(hosts string) {
+		writeFile(t, filepath.Join(hosts, "_default/hosts.toml"), fmt.Sprintf(`server = "http://127.0.0.1:1"
+[host.%q]
+  capabilities = ["pull", "resolve"]
+`, mirror))
+	})
+}
+
+// startContainerdWith starts one whose files of registries configure writes into
+// a folder.
+func startContainerdWith(t *testing.T, configure func(hosts string)) *daemon {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "ctrd-") // short: the path of a socket is
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	d := &daemon{socket: filepath.Join(dir, "c.sock")}
-	writeFile(t, filepath.Join(dir, "hosts/_default/hosts.toml"), fmt.Sprintf(`server = "http://127.0.0.1:1"
-[host.%q]
-  capabilities = ["pull", "resolve"]
-`, mirror))
+	configure(filepath.Join(dir, "hosts"))
 	writeFile(t, filepath.Join(dir, "config.toml"), fmt.Sprintf(`version = 2
 root = "%[1]s/root"
 state = "%[1]s/state"

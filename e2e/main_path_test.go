@@ -328,7 +328,7 @@ func wrongInputIsAClearError(t *testing.T, d *demo) {
 		"a key that nobody knows":   {d.sealrt("run", "--root", d.dir+"/store2", d.kubernetes(), "--masters", a, "--cluster", "stranger"), "accept-new-host-key"},
 		"a host of another cluster": {d.sealrt("run", "--root", d.dir+"/store2", d.kubernetes(), "--masters", a, "--cluster", "x", "--accept-new-host-key", "--user", "ops", "--identity", "/var/tmp/nodes-testbed/id_ed25519"), `"default"`},
 		"a registry that is down":   {d.sealrt("pull", "--root", d.dir+"/store2", "--retry", "1", "127.0.0.1:9/x:v1"), "127.0.0.1:9"},
-		"an app without a cluster":  {d.sealrt("run", "--root", d.dir+"/store2", d.registry+"/echo:v1", "--masters", a, "--cluster", "x", "--accept-new-host-key", "--user", "ops", "--identity", "/var/tmp/nodes-testbed/id_ed25519"), "boots no cluster"},
+		"an app without a cluster":  {d.sealrt("run", "--root", d.dir+"/store2", d.registry+"/echo:v1", "--masters", a, "--cluster", "x", "--accept-new-host-key", "--user", "ops", "--identity", "/var/tmp/nodes-testbed/id_ed25519"), "no cluster can be made of"},
 	} {
 		if _, err := d.command(t, c.argv...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error is %v, want %q in it", name, err, c.want)
@@ -336,22 +336,33 @@ func wrongInputIsAClearError(t *testing.T, d *demo) {
 	}
 }
 
-// look is a listing of everything on a host that a cluster could leave behind.
+// look is a listing of everything on a host that a cluster could leave behind:
+// paths with kinds, modes, owners and links, digests and extended attributes of
+// files that are a host's own, units, links, addresses, routes, rules, kernel
+// settings, mounts.
 const look = `
-find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var \) -prune -o -printf '%p %y %m %l\n'
-for d in /var /opt /srv /root /home /mnt; do find $d -xdev \( -path /var/log/journal -o -path '/var/tmp/systemd-*' \) -prune -o -printf '%p %y %m %l\n'; done
-systemctl list-unit-files --no-legend --type=service,timer,socket
+find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var \) -prune -o -printf '%p %y %m %U:%G %l\n'
+for d in /var /opt /srv /root /home /mnt; do find $d -xdev \( -path /var/log/journal -o -path '/var/tmp/systemd-*' \) -prune -o -printf '%p %y %m %U:%G %l\n'; done
+find /run -xdev \( -path /run/systemd -o -path /run/user -o -path /run/log -o -path /run/sudo \) -prune -o -printf 'in %p %y %m %U:%G %l\n'
+cd / && find etc usr/local opt srv root home var/spool var/lib -xdev -path var/lib/systemd -prune -o -type f ! -name 'ssh_host_*' ! -name machine-id ! -name hostname -exec sha256sum {} +
+tar --xattrs '--xattrs-include=*' -cf - etc usr/local opt | tar --xattrs -tvvf - | grep -B 1 '^  x:' | sed 's/^[^ ]* *[^ ]* *[0-9]* *[^ ]* *[^ ]* //'
+systemctl list-unit-files --no-legend | sed 's/  */ /g'
+systemctl list-units --plain --no-legend --state=active,failed --type=service,socket,mount | sed 's/  */ /g; s/ [A-Z].*//' | grep -v '^systemd-\|^user\|^session\|^run-user-'
 ip -o link | sed 's/^[0-9]*: //; s/[@:].*//'
-ip route
+ip -o addr | sed 's/^[0-9]*: //; s/inet6 fe80.*//; s/ brd.*//; s/ scope.*//'
+ip rule; ip route show table all | grep -v fe80; ip -6 route show table all | grep -v fe80
 nft list tables
-iptables-save | grep -v '^[#:*]\|^COMMIT'
-cut -d' ' -f2 /proc/mounts
+for t in iptables ip6tables; do $t-save | sed 's/ \[.*//' | grep -v '^[#*]\|^COMMIT\|^:[A-Z]* ACCEPT'; done
+sysctl -a 2>/dev/null
+cut -d' ' -f2,3 /proc/mounts
 find /sys/fs/cgroup -name 'kubepods*'
 cat /etc/hosts`
 
 // harmless is what a reset host may have beside a fresh one: the empty tables
-// that any call of iptables makes, and sudo's note that it was used.
-var harmless = regexp.MustCompile(`^table ip6? (filter|mangle|nat)$|\.sudo_as_admin_successful|^/run/|/session-`)
+// that any call of iptables makes, sudo's note that it was used, the copies that
+// tools for users keep of what was before, and what the kernel counts.
+var harmless = regexp.MustCompile(`^table ip6? (filter|mangle|nat)$|\.sudo_as_admin_successful|^/run/|(^|/)session-| etc/(passwd|group|shadow|gshadow)-$|` +
+	`^fs\.(dentry-state|file-nr|inode-nr|inode-state|quota\.|aio-nr|epoll)|^kernel\.(random\.|ns_last_pid|hostname|pty\.nr|pid_max|sched_domain)|^net\.netfilter\.nf_conntrack_count|^net\.ipv4\.tcp_fastopen_key`)
 
 func resetLeavesNothing(t *testing.T, d *demo) {
 	d.must(t, d.nodes("up", "3")...) // the third one has never seen a cluster

@@ -117,6 +117,31 @@ func sameTrees(t *testing.T, a, b string) {
 	}
 }
 
+// prunedOf demands that prune leaves nothing of mounts. Somebody else who made a
+// mount namespace meanwhile, which is a copy of all mounts, has a moment to end it.
+func prunedOf(t *testing.T, w *bench, store, root string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		w.sealrt(t, store, "prune")
+		left, err := filepath.Glob(filepath.Join(root, "mount", "*", "*"))
+		tmp, tmpErr := filepath.Glob(filepath.Join(root, "mount", "tmp-*"))
+		if err != nil || tmpErr != nil {
+			t.Fatal(err, tmpErr)
+		}
+		if len(left)+len(tmp) == 0 {
+			return
+		}
+		elsewhere := strings.Contains(w.sealrt(t, store, "mount"), "in another mount namespace")
+		switch late := time.Now().After(end); {
+		case late && elsewhere:
+			t.Log("a service of this machine has a copy of the mounts, and keeps it")
+			return
+		case late:
+			t.Fatalf("left: %v %v", left, tmp)
+		}
+	}
+}
+
 // TestMount shows images of as many layers as there may be, kills mounts, and
 // lets several meet; nothing of it is skipped.
 func TestMount(t *testing.T) {
@@ -139,15 +164,7 @@ func TestMount(t *testing.T) {
 			cancel()
 			sameTrees(t, tree, strings.TrimSpace(w.sealrt(t, store, "mount", "many:1")))
 			w.sealrt(t, store, "umount", "many:1")
-			w.sealrt(t, store, "prune")
-			if strings.Contains(w.sealrt(t, store, "mount"), "in another mount namespace") {
-				continue // somebody made one meanwhile, with a copy of all mounts
-			}
-			left, err := filepath.Glob(filepath.Join(root, "mount", "*", "*"))
-			tmp, tmpErr := filepath.Glob(filepath.Join(root, "mount", "tmp-*"))
-			if len(left)+len(tmp) > 0 || err != nil || tmpErr != nil {
-				t.Fatalf("left: %v %v", left, tmp)
-			}
+			prunedOf(t, w, store, root)
 		}
 		t.Logf("%d of 10 were not killed in time", finished)
 	})

@@ -117,11 +117,12 @@ tools() { # $1: packages, $2: a root folder with nft, iptables and conntrack tha
     for f in '' -save -restore; do ln -s xtables-nft-multi "$2/usr/sbin/$n$f"; done
   done
   cp -r "$1/usr/lib/$TRIPLET/xtables" "$2/usr/lib/$TRIPLET/"
-  for f in nft conntrack xtables-nft-multi; do
+  # the extensions of iptables need libraries of their own: `statistic`, which spreads over endpoints, libm
+  for f in "$2"/usr/sbin/{nft,conntrack,xtables-nft-multi} "$2/usr/lib/$TRIPLET"/xtables/*.so; do
     while read -r x; do
-      case $x in missing*) die "$f: $x: add its package to LIBRARIES" ;; esac
+      case $x in missing*) die "${f##*/}: $x: add its package to LIBRARIES" ;; esac
       case $x in */ld-linux-*) ;; *) cp -L "$x" "$2/lib/$TRIPLET/" ;; esac
-    done < <(libraries "$1" "$2/usr/sbin/$f")
+    done < <(libraries "$1" "$f")
   done
   # the loader's place is written into every program
   for x in "$1"/lib64/ld-linux-*.so.* "$1"/lib/ld-linux-*.so.*; do
