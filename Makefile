@@ -42,12 +42,22 @@ demo-down: ## remove what the demo made
 
 .PHONY: e2e
 e2e: ## the demo's way as a test: real registry, real hosts, real cluster (root, Debian)
-	go test -tags e2e -count=1 -timeout 40m -v ./e2e
-	go test -tags e2e -count=1 -timeout 20m -v ./e2e/buildkit
+	e2e/said.sh bin/e2e.log go test -tags e2e -count=1 -timeout 75m -v ./e2e
+	e2e/said.sh bin/buildkit.log go test -tags e2e -count=1 -timeout 20m -v ./e2e/buildkit
 
 .PHONY: e2e-full
 e2e-full: e2e ## e2e, and the demo on a machine that has nothing (a quarter of an hour more)
 	e2e/fresh.sh
+
+.PHONY: e2e-k3s
+e2e-k3s: ## the life of a real k3s: K3S=FILE INSTALL=k3s-install.sh IMAGES=ARCHIVE, and NEXT_... of a later release (root, Debian)
+	$(foreach v,K3S INSTALL IMAGES NEXT_K3S NEXT_INSTALL NEXT_IMAGES,$(v)='$(if $($(v)),$(abspath $($(v))))') \
+		go test -tags e2e,k3s -count=1 -timeout 60m -v -run 'TestRealK3s$(if $(STATION),/$(STATION))' ./e2e
+
+.PHONY: e2e-k0s
+e2e-k0s: ## the life of a real k0s: K0S=FILE IMAGES=BUNDLE, FILES=FOLDER for what it does not embed, NEXT_... (root, Debian)
+	$(foreach v,K0S IMAGES FILES NEXT_K0S NEXT_IMAGES NEXT_FILES,$(v)='$(if $($(v)),$(abspath $($(v))))') \
+		go test -tags e2e,k0s -count=1 -timeout 60m -v -run 'TestRealK0s$(if $(STATION),/$(STATION))' ./e2e
 
 WORK ?= all
 .PHONY: bench
@@ -57,4 +67,4 @@ bench: build ## sealrt side by side with its peers; WORK="w1 w3": only these (ro
 
 .PHONY: update
 update: ## write golden files and docs/cli.md anew
-	go test ./kubefile ./cmd/sealrt ./distros/kubernetes -update
+	go test ./kubefile ./cmd/sealrt ./runtime/clusterfile ./distros/kubernetes ./distros/k3s -update
